@@ -1,0 +1,149 @@
+"""lhub: a registry for Executors, DocumentArrays and any other folder that is nothing but a directory tree.
+
+    import lhub
+    lhub.login("alice")
+    pushed = lhub.push("MyExecutor", tags=["v1", "latest"], protected_tags=["v1"])
+    pulled = lhub.pull("jinaai://alice/MyExecutor:v1", "here")
+    registry = lhub.Registry("/mnt/team/registry", namespace="alice")   # the same verbs, no global state
+
+Every error is a :class:`LhubError` with `.code` (the exit code of the command line) and `.hint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lhub.errors import (
+    BuildFailed,
+    Conflict,
+    Corrupt,
+    Denied,
+    LhubError,
+    LockTimeout,
+    NotFound,
+    ToolMissing,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    from lhub.fetch import Pulled
+    from lhub.publish import Pushed
+    from lhub.registry import Registry
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BuildFailed",
+    "Conflict",
+    "Corrupt",
+    "Denied",
+    "LhubError",
+    "LockTimeout",
+    "NotFound",
+    "Registry",
+    "ToolMissing",
+    "UsageError",
+    "login",
+    "logout",
+    "path",
+    "pull",
+    "push",
+]
+
+
+def login(namespace: str) -> None:
+    """Log in to a namespace, for all registries, and claim it in the one that `LHUB_ROOT` names.
+
+    Raises Denied (4) when it belongs to another OS user, UsageError (2) for what is no name.
+    """
+    from lhub import door, identity
+
+    door.here(writes=True).login(namespace)
+    identity.remember(door.home(), namespace)
+
+
+def logout() -> None:
+    """Log out; nothing happens when nobody is logged in."""
+    from lhub import door, identity
+
+    identity.forget(door.home())
+
+
+def push(
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    tags: Iterable[str] = (),
+    protected_tags: Iterable[str] = (),
+    public: bool = False,
+    private: bool = False,
+    force_update: str | None = None,
+    secret: str | None = None,
+    message: str = "",
+    expect: str | None = None,
+    if_absent: bool = False,
+) -> Pushed:
+    """Push a folder as a version of a resource, and let tags name it.
+
+    `name` is ``X`` or ``alice/X``; without it the folder's own name counts (`metas.name` of `config.yml`, then
+    `name` of `manifest.yml`). Without `tags` and `protected_tags` the tag is ``latest``; a protected tag never moves
+    again. The first push is public unless `private`; later ones leave the visibility alone unless told.
+    `force_update` and `secret` update a resource without a namespace. `expect` (8 to 64 hex digits) is the version
+    that the tags must stand at; `if_absent`: they must not stand.
+
+    Returns a `Pushed` with name, uri, version, tags, protected_tags, visibility, new, task_id, secret, path.
+
+    Raises UsageError (2) with every fault of the folder or the call, Denied (4) for another's namespace, Conflict (5)
+    for a protected tag, a standing name or a failed `expect`, LockTimeout (7), LhubError (1) for a full disk or a
+    folder that changed meanwhile. After any of them the tags are what they were.
+    """
+    from lhub import door
+
+    return door.here(writes=True).push(
+        path,
+        name,
+        tags=tags,
+        protected_tags=protected_tags,
+        public=public,
+        private=private,
+        force_update=force_update,
+        secret=secret,
+        message=message,
+        expect=expect,
+        if_absent=if_absent,
+    )
+
+
+def pull(ref: str, destination: str | os.PathLike[str] | None = None, *, force: bool = False) -> Pulled:
+    """Lay a version out as a folder, every byte verified.
+
+    `ref` is any reference (``alice/X``, ``jinaai://alice/X:v1``, ``alice/X@3f2a9c1d``, ``jinahub://X:secret/v1``);
+    `destination` defaults to a folder named like the resource, in the current one; `force` replaces what stands there.
+
+    Returns a `Pulled` with ref, name, version, path.
+
+    Raises UsageError (2), NotFound (3) for what is not here or not for the caller, Conflict (5) when the destination
+    exists, Corrupt (6) naming the file whose bytes are not those published; then nothing is at the destination.
+    """
+    from lhub import door
+
+    return door.here().pull(ref, destination, force=force)
+
+
+def path(ref: str) -> str:
+    """The immutable folder of a version inside the registry, to use without copying; raises as `pull` does."""
+    from lhub import door
+
+    return door.here().path(ref)
+
+
+def __getattr__(name: str) -> Any:
+    """`Registry`, loaded at first use: errors alone cost nothing to import."""
+    if name == "Registry":
+        from lhub.registry import Registry
+
+        return Registry
+    raise AttributeError(f"module 'lhub' has no attribute {name!r}")

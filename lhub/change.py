@@ -1,0 +1,288 @@
+"""Every change of a resource, under its lock: mend what a dead writer left, then act, then tell the diary.
+
+The steps are those of FORMAT.md, "Push", 4 to 9. Whether a name is there is decided by the answer of rename, link or
+symlink, never by looking first. The commit point of a push is the rename of its tag's link; all before it names
+nothing, all after it can be done again by the next writer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lhub.diary import Entry, Recorded, missing
+from lhub.disk import Pen
+from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
+from lhub.history import Diary
+from lhub.identity import account_of
+from lhub.layout import SCRATCH, Modes, ResourceFolder, is_version, link_to, trashed
+from lhub.lock import held
+from lhub.manifest import resource_text
+from lhub.staging import Staged, agrees
+from lhub.store import Resource
+from lhub.tags import Links
+
+_STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """Who changes something and with what: the pen, names for scratch files, the clock (seconds since 1970).
+
+    `timeout` is how many seconds to wait for a lock, `waiting` is told who holds it.
+    """
+
+    pen: Pen
+    name: str
+    address: str
+    unique: str
+    clock: Callable[[], float]
+    timeout: float
+    waiting: Callable[[str], None]
+
+    @property
+    def note(self) -> str:
+        """What those who wait are told."""
+        return f"{self.name} ({self.address}, process {os.getpid()}) since {int(self.clock())}"
+
+
+def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> bool:
+    """Make the folders of a resource with their final modes; False when the resource's own stood already."""
+    made = pen.make_folder(place.path, modes.private if private else modes.public)
+    if made:
+        pen.sync_folder(os.path.dirname(place.path))
+    git = place.history
+    inner = [place.inside, place.versions, place.builds, git, f"{git}/objects", f"{git}/objects/pack", f"{git}/objects/info"]
+    inner += [f"{git}/refs", f"{git}/refs/heads", f"{git}/lfs", f"{git}/lfs/objects"]
+    pen.make_folders(inner, modes.inner)
+    return made
+
+
+@contextmanager
+def change(resource: Resource, modes: Modes, writer: Writer) -> Iterator[Change]:
+    """The resource, locked, listed and mended; raises LockTimeout, Denied, NotFound."""
+    place = resource.folder
+    with held(place.lock, mode=modes.lock, timeout=writer.timeout, note=writer.note, waiting=writer.waiting):
+        change = Change(resource, modes, writer)
+        change.mend()
+        yield change
+
+
+class Change:
+    """What may be done while the lock is held; `warnings` are sentences about what did not work but lost nothing."""
+
+    def __init__(self, resource: Resource, modes: Modes, writer: Writer) -> None:
+        self.resource, self.modes, self.writer, self.pen = resource, modes, writer, writer.pen
+        self.place = resource.folder
+        self.scratch = self.place.scratch(writer.unique)
+        self.diary = Diary(self.pen, resource, modes, self.scratch)
+        self.recorded: Recorded | None = None
+        self.warnings: list[str] = []
+        self.links = Links(tags={}, odd={})
+
+    # before anything is changed
+
+    def mend(self) -> None:
+        """Finish what a dead writer began: tags from their pins, versions from the trash, the diary from the links."""
+        self.links = self.resource.links()  # lists the folder, which refreshes names on every network file system
+        names = os.listdir(self.place.versions)
+        self._drop_scratch(names)
+        for name, tag in self.links.tags.items():
+            if tag.protected and self._says(self.place.tag(name)) != link_to(tag.version):
+                self._point(name, tag.version)
+        standing = {name for name in names if is_version(name)}
+        for version in {tag.version for tag in self.links.tags.values()} - standing:
+            self._bring_back(version)
+        self._catch_up()
+
+    def _drop_scratch(self, names: list[str]) -> None:
+        """Scratch files without a lock beside them are made under the resource's lock only: their maker is dead."""
+        alive = {name.removesuffix(".lock") for name in names if name.endswith(".lock")}
+        for name in names:
+            if name.startswith(SCRATCH) and name.endswith((".link", ".file")) and name.rpartition(".")[0] not in alive:
+                self.pen.unlink(f"{self.place.versions}/{name}")
+
+    def _bring_back(self, version: str) -> bool:
+        """Take a version out of the trash; False when it is not there."""
+        for name in os.listdir(self.place.versions):
+            if trashed(name) == version:
+                self.pen.rename(f"{self.place.versions}/{name}", self.place.version(version).path)
+                self.pen.sync_folder(self.place.versions)
+                return True
+        return False
+
+    def _catch_up(self) -> None:
+        try:
+            self.diary.begin()
+            self.recorded = self.diary.recorded()
+            now = self.writer.clock()
+            for entry in missing(self.recorded, self.links.tags, self.visibility(), now=now, account=account_of):
+                self.recorded = self.diary.add(entry, self.recorded)
+        except (LhubError, OSError) as error:
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        self.recorded = None
+        self.warnings.append(f"the diary of {self.resource.name} lags, the next change completes it: {error}")
+
+    # what is looked at again under the lock
+
+    def visibility(self) -> str:
+        """``public`` or ``private``, as the folder's mode says."""
+        return self.resource.visibility(self.resource.status())
+
+    def refuse_protected(self, tags: tuple[str, ...], version: str) -> None:
+        """Raise Conflict when a tag is protected and of another version."""
+        if held := [tag for tag in tags if self._protected(tag, version)]:
+            raise protected_error(self.resource.name, held)
+
+    def _protected(self, tag: str, version: str) -> bool:
+        stands = self.links.tags.get(tag)
+        return stands is not None and stands.protected and stands.version != version
+
+    def refuse_removal(self, tags: tuple[str, ...]) -> None:
+        """Raise unless every tag stands and none is protected."""
+        if absent := [tag for tag in tags if tag not in self.links.tags]:
+            raise NotFound(
+                f"{self.resource.name} has no tag {', '.join(absent)}", hint=f"lhub show {self.resource.name} lists its tags"
+            )
+        if held := [tag for tag in tags if self.links.tags[tag].protected]:
+            raise protected_error(self.resource.name, held)
+
+    def expect(self, tags: tuple[str, ...], version: str) -> None:
+        """Raise Conflict unless each tag stands at `version` (8 to 64 hex digits)."""
+        for tag in tags:
+            stands = self.links.tags.get(tag)
+            if stands is None or not stands.version.startswith(version):
+                found = f"is at {stands.version[:12]}" if stands else "does not stand"
+                raise Conflict(f"{self.resource.name}:{tag} {found}, not at {version[:12]}", hint="look again, then push")
+
+    def fix_kind(self, kind: str) -> None:
+        """Write the kind down once, exclusively; Conflict when the resource is of another."""
+        stands = self.resource.kind()
+        if stands is None:
+            text = resource_text(kind).encode()
+            self.pen.create(self.place.file, text, self.modes.file, scratch=f"{self.scratch}.file")
+            stands = self.resource.kind()
+        if stands != kind:
+            raise Conflict(f"{self.resource.name} holds {stands}, this is {kind}", hint="push it under another name")
+
+    # the steps of a push
+
+    def publish(self, staged: Staged) -> bool:
+        """Step 5: the staging folder becomes the version; False when it stood already."""
+        final = self.place.version(staged.id).path
+        for _ in range(3):
+            if staged.folder is None:
+                if self.resource.has(staged.id) or self._bring_back(staged.id):
+                    return False
+                raise Vanished(f"{self.resource.name}@{staged.id[:12]} was collected meanwhile", hint="push it again")
+            try:
+                self.pen.rename(staged.folder.path, final)
+            except OSError as error:
+                if error.errno not in _STANDS:
+                    raise
+                if agrees(self.resource, staged):
+                    return False
+                self.pen.rename(final, f"{self.place.versions}/.trash.{int(self.writer.clock())}.{staged.id}")
+            else:
+                self.pen.sync_folder(self.place.versions)
+                return True
+        raise Corrupt(f"{self.resource.name}@{staged.id[:12]} cannot be put in its place", hint="look who else writes there")
+
+    def pin(self, tags: tuple[str, ...], version: str) -> bool:
+        """Step 6: make tags protected; Conflict names one that stands elsewhere and the pins already made."""
+        made: list[str] = []
+        for tag in tags:
+            try:
+                self.pen.symlink(link_to(version), self.place.pin(tag))
+                made.append(tag)
+            except FileExistsError:
+                if self._says(self.place.pin(tag)) != link_to(version):
+                    raise protected_error(self.resource.name, [tag], made) from None
+        if made:
+            self.pen.sync_folder(self.place.path)
+        return bool(made)
+
+    def move(self, tags: tuple[str, ...], version: str, *, exclusively: bool = False) -> bool:
+        """Step 7, the commit point: each tag at once; then the version is looked for again. False: nothing moved."""
+        moved: list[str] = []
+        for tag in tags:
+            if self._says(self.place.tag(tag)) != link_to(version):
+                if exclusively:
+                    self._make(tag, version, moved)
+                else:
+                    self._point(tag, version)
+                moved.append(tag)
+        if moved:
+            self.pen.sync_folder(self.place.path)
+        if not self.resource.has(version) and not self._bring_back(version):
+            raise Vanished(f"{self.resource.name}@{version[:12]} was collected meanwhile", hint="push it again")
+        return bool(moved)
+
+    def _point(self, tag: str, version: str) -> None:
+        try:
+            self.pen.replace_link(link_to(version), self.place.tag(tag), scratch=f"{self.scratch}.link")
+        except IsADirectoryError:
+            self.pen.unlink(f"{self.scratch}.link")
+            raise Corrupt(
+                f"the tag {tag} of {self.resource.name} cannot be set: a folder stands there", hint="remove it by hand"
+            ) from None
+
+    def _make(self, tag: str, version: str, made: list[str]) -> None:
+        try:
+            self.pen.symlink(link_to(version), self.place.tag(tag))
+        except FileExistsError:
+            also = f" ({', '.join(made)} made before)" if made else ""
+            raise Conflict(f"{self.resource.name}:{tag} stands already{also}", hint="--if-absent only makes new tags") from None
+
+    def remove(self, tags: tuple[str, ...]) -> None:
+        """Remove tags that are not protected."""
+        for tag in tags:
+            self.pen.unlink(self.place.tag(tag))
+        self.pen.sync_folder(self.place.path)
+
+    def set_visibility(self, visibility: str) -> None:
+        """Set the folder's mode and see that it stuck."""
+        try:
+            self.pen.set_mode(self.place.path, self.modes.private if visibility == "private" else self.modes.public)
+        except PermissionError:
+            raise Denied(f"{self.resource.name} is not yours to change", hint="its maker can") from None
+
+    def record(self, action: str, **fields: object) -> None:
+        """Step 8: one entry in the diary; a diary that cannot be written lags, and loses nothing but the message."""
+        if self.recorded is None:
+            return
+        entry = Entry(
+            action=action, name=self.writer.name, address=self.writer.address, when=self.writer.clock(), **fields  # type: ignore[arg-type]
+        )  # fmt: skip
+        try:
+            self.recorded = self.diary.add(entry, self.recorded)
+        except (LhubError, OSError) as error:
+            self._warn(error)
+
+    def keep_secret(self, verifier: bytes) -> None:
+        """Keep the verifier of a new resource's secret, readable by its maker alone; a dead first push's gives way."""
+        self.pen.replace(self.place.secret, verifier, 0o600, scratch=f"{self.scratch}.file")
+
+    def _says(self, path: str) -> str | None:
+        try:
+            return os.readlink(path)
+        except OSError:
+            return None
+
+
+class Vanished(LhubError):
+    """A version that a push rested on was collected before it was named: it is to be staged again."""
+
+
+def protected_error(name: str, tags: list[str], made: list[str] | None = None) -> Conflict:
+    """The refusal of a push or an untag that names a protected tag."""
+    also = f"; already protected by this push: {', '.join(made)}" if made else ""
+    several = "tags are" if len(tags) > 1 else "tag is"
+    return Conflict(
+        f"{name}: the {several} protected: {', '.join(sorted(tags))}{also}", hint="a protected tag never moves; use another tag"
+    )

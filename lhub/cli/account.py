@@ -1,0 +1,89 @@
+"""Who one is and where: init, login, logout, whoami."""
+
+from __future__ import annotations
+
+import click
+
+from lhub.cli import show
+from lhub.cli.main import registry
+from lhub.cli.options import json_option, root_option
+
+
+@click.command("init")
+@click.argument("folder", metavar="[ROOT]", required=False)
+@root_option
+@click.pass_context
+def init_command(ctx: click.Context, folder: str | None, root: str | None) -> None:
+    """Make a registry.
+
+    Nothing happens if one stands there already. Without ROOT it is the default one.
+
+    \b
+    Example:
+      lhub init /mnt/data/registry
+    """
+    place = registry(ctx, folder or root, writes=True)
+    place.init()
+    click.echo(f"{place.session.root} is a registry")
+
+
+@click.command("login")
+@click.argument("name", required=False)
+@root_option
+@json_option
+@click.pass_context
+def login_command(ctx: click.Context, name: str | None, root: str | None, as_json: bool) -> None:
+    """Log in to a namespace, and claim it by making its folder.
+
+    Without NAME it is the name of your account on this machine. The login is remembered for all registries.
+
+    \b
+    Example:
+      lhub login alice
+    """
+    from lhub import door, identity
+
+    place = registry(ctx, root, writes=True)
+    name = name or place.session.person.account
+    place.login(name)
+    identity.remember(door.home(), name)
+    if as_json:
+        show.as_json({"namespace": name, "root": place.session.root})
+    else:
+        click.echo(f"logged in as {name}, at {place.session.root}")
+
+
+@click.command("logout")
+@root_option
+def logout_command(root: str | None) -> None:
+    """Log out; what you pushed stays.
+
+    \b
+    Example:
+      lhub logout
+    """
+    from lhub import door, identity
+
+    click.echo("logged out" if identity.forget(door.home()) else "nobody was logged in")
+
+
+@click.command("whoami")
+@root_option
+@json_option
+@click.pass_context
+def whoami_command(ctx: click.Context, root: str | None, as_json: bool) -> None:
+    """Print the namespace you are logged in to.
+
+    \b
+    Example:
+      lhub whoami
+    """
+    from lhub.errors import Denied
+
+    session = registry(ctx, root).session
+    if session.caller is None:
+        raise Denied("nobody is logged in", hint="lhub login NAME")
+    if as_json:
+        show.as_json({"namespace": session.caller, "account": session.person.account, "root": session.root})
+    else:
+        click.echo(session.caller)

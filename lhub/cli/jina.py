@@ -1,0 +1,28 @@
+"""Jina's names for the same commands, so that replacing `jina` by `lhub` is enough."""
+
+from __future__ import annotations
+
+import click
+
+from lhub.cli.account import login_command, logout_command
+from lhub.cli.everyday import list_command, pull_command, push_command
+
+
+@click.group("auth", commands=[login_command, logout_command])
+def auth_command() -> None:
+    """Log in and out, as `jina auth` did.
+
+    \b
+    Example:
+      lhub auth login alice
+    """
+
+
+@click.group("hub", commands=[push_command, pull_command, list_command])
+def hub_command() -> None:
+    """Push, pull and list, as `jina hub` did.
+
+    \b
+    Example:
+      lhub hub push ./MyExecutor
+    """

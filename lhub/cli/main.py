@@ -1,0 +1,150 @@
+"""`lhub`: the group of commands, and the one place where an error becomes a sentence and an exit code.
+
+A command's room is imported when the command is typed: `lhub path` loads nothing that only `lhub push` needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from lhub import __version__
+from lhub.errors import Corrupt, LhubError
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "Everyday": {
+        "login": "account",
+        "logout": "account",
+        "whoami": "account",
+        "push": "everyday",
+        "pull": "everyday",
+        "path": "everyday",
+        "list": "everyday",
+        "show": "everyday",
+    },
+    "Versions and tags": {"log": "versions", "tag": "versions", "untag": "versions", "visibility": "versions"},
+    "Teams": {"init": "account"},
+    "Doors": {"completion": "completion"},
+    "Jina's names": {"auth": "jina", "hub": "jina"},
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command's room when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the help."""
+        return [name for names in SECTIONS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, from its room."""
+        room = next((names[cmd_name] for names in SECTIONS.values() if cmd_name in names), None)
+        if room is None:
+            return None
+        command = getattr(import_module(f"lhub.cli.{room}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101 (the table above is ours)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in their groups, as the design has them."""
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                rows = [(name, command.get_short_help_str(80)) for name in names if (command := self.get_command(ctx, name))]
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lhub", message="%(prog)s %(version)s")
+@click.option("--root", metavar="DIR", help="The registry (default: LHUB_ROOT, then ~/.lhub/registry).")
+@click.pass_context
+def lhub(ctx: click.Context, root: str | None) -> None:
+    """A registry for Executors, DocumentArrays and model folders that is nothing but a directory tree.
+
+    \b
+    Example:
+      lhub login alice
+      lhub push ./MyExecutor -t v1
+      lhub pull jinaai://alice/MyExecutor:v1
+    """
+    ctx.obj = root
+
+
+def run() -> NoReturn:
+    """The program `lhub`."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="backslashreplace")  # a name must not break a pipe that knows ASCII only
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit code. No error leaves as a traceback (unless LHUB_TRACEBACK is set)."""
+    try:
+        lhub.main(arguments, prog_name="lhub", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("lhub: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        if os.environ.get("LHUB_TRACEBACK"):
+            raise
+        return _say(_sentence(error), as_json="--json" in arguments)
+    return 0
+
+
+def _sentence(error: Exception) -> LhubError:
+    """Any error as one of ours."""
+    if isinstance(error, LhubError):
+        return error
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        said = _Said(" ".join(error.format_message().split()).rstrip("."), hint=f"{context.command_path} --help" if context else "")
+        said.code = error.exit_code
+        return said
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return LhubError(f"{where}{error.strerror or error}", hint="nothing was published; mend this and try again")
+    if isinstance(error, UnicodeError):
+        return Corrupt(f"a text is not UTF-8: {error.reason if isinstance(error, UnicodeDecodeError) else error}")
+    return LhubError(
+        f"an unexpected fault, {type(error).__name__}: {error}", hint="LHUB_TRACEBACK=1 shows where; please report it"
+    )
+
+
+class _Said(LhubError):
+    """What click says of the words of a call."""
+
+
+def _say(error: LhubError, *, as_json: bool) -> int:
+    message = str(error)
+    if as_json:
+        import json  # 3 ms
+
+        sys.stdout.write(json.dumps({"error": error.to_dict()}, indent=2) + "\n")
+    from lhub.cli.show import clean
+
+    sys.stderr.write(f"lhub: {clean(message[:1].lower() + message[1:] if isinstance(error, _Said) else message)}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {clean(error.hint)}\n")
+    return error.code
+
+
+def registry(ctx: click.Context, root: str | None, *, writes: bool = False) -> Any:
+    """The registry that a command means: its own --root, that of `lhub --root`, or what the environment says."""
+    from lhub.door import here
+
+    return here(root=root or ctx.find_root().obj, writes=writes)

@@ -1,0 +1,59 @@
+"""How values look to a person, and as JSON; what strangers wrote is made safe before it meets a terminal.
+
+>>> clean("a\\x1b[31mb"), size(1536)
+('a\\\\x1b[31mb', '1.5 KiB')
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import click
+
+_UNSAFE = frozenset(("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"))
+
+
+def clean(text: str) -> str:
+    """Text without what moves a cursor, changes a colour or turns the direction of writing; newlines stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c == "\n" or unicodedata.category(c) not in _UNSAFE else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def as_json(value: object) -> None:
+    """Print a value for programs."""
+    import json  # 3 ms that a person's output does not need
+
+    click.echo(json.dumps(value, indent=2))
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns; the first is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def day(seconds: float) -> str:
+    """A time as a person reads it, in his zone."""
+    import time  # a built-in
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "-"
+
+
+def tags(names: Sequence[str], protected: Sequence[str]) -> str:
+    """Tags in one line; a protected one carries a star."""
+    return ", ".join(f"{name}*" if name in protected else name for name in names) or "-"

@@ -1,0 +1,200 @@
+"""The diary's words: one entry a change, its text as a commit's message, and what has been recorded so far.
+
+Pure values; the room that keeps them in git is `history`.
+
+>>> entry = Entry(action="push", name="alice", address="a@host", when=0, version="0" * 64, tags=("latest", "v1"))
+>>> print(entry.text("alice/X").splitlines()[0])
+push alice/X: latest, v1
+>>> parse(entry.text("alice/X"))["tags"]
+'latest, v1'
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from lhub.tags import Tag
+
+ACTIONS = ("push", "tag", "untag", "protect", "rollback", "visibility", "delete", "restore", "import")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One change as the diary tells it.
+
+    `action` is one of push, tag, untag, protect, rollback, visibility, delete, restore, import; `name` and
+    `address` are who, `when` is in seconds; `tags` were moved to `version`, `protected` of them pinned, `untagged`
+    removed; `visibility` is set where it changed; `late`: written by a later writer, from the links.
+    """
+
+    action: str
+    name: str
+    address: str
+    when: float
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    untagged: tuple[str, ...] = ()
+    visibility: str | None = None
+    message: str = ""
+    late: bool = False
+    commit: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub log --json` prints it."""
+        return {
+            "commit": self.commit,
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.when)),
+            "who": self.name,
+            "message": self.message,
+            "tags": list(self.tags or self.untagged),
+            "version": self.version,
+            "action": self.action,
+        }
+
+    def text(self, resource: str) -> str:
+        """The commit's message: a line for people, the pusher's words, and a last paragraph for lhub."""
+        what = ", ".join(self.tags or self.untagged) or self.visibility or ""
+        head = f"{self.action} {resource}" + (f": {what}" if what else "")
+        fields = {
+            "Action": self.action,
+            "Version": self.version,
+            "Tags": ", ".join(self.tags),
+            "Protected": ", ".join(self.protected),
+            "Untagged": ", ".join(self.untagged),
+            "Visibility": self.visibility,
+            "Recorded": "later" if self.late else "",
+        }
+        tail = "".join(f"{key}: {value}\n" for key, value in fields.items() if value)
+        words = f"\n{self.message.strip()}\n" if self.message.strip() else ""
+        return f"{head}\n{words}\n{tail}"
+
+
+def parse(text: str) -> dict[str, str]:
+    """The fields of a commit's last paragraph, lower case, and the pusher's words under ``message``."""
+    head, _, tail = text.rstrip("\n").rpartition("\n\n")
+    fields = {}
+    for line in tail.split("\n"):
+        key, _, value = line.partition(": ")
+        fields[key.lower()] = value
+    fields["message"] = head.partition("\n")[2].strip()
+    return fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the diary was last told: its newest commit, every tag and pin, the visibility, the version its files are of.
+
+    `pointers` are the paths that stand as git-LFS pointers in that commit.
+    """
+
+    tip: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    pins: frozenset[str] = frozenset()
+    visibility: str | None = None
+    tree: str | None = None
+    pointers: frozenset[str] = frozenset()
+
+    def after(self, entry: Entry) -> Recorded:
+        """The state that an entry leads to."""
+        tags = {tag: version for tag, version in self.tags.items() if tag not in entry.untagged}
+        if entry.version:
+            tags |= dict.fromkeys((*entry.tags, *entry.protected), entry.version)
+        pins = (self.pins | set(entry.protected)) - set(entry.untagged)
+        return replace(self, tags=tags, pins=pins, visibility=entry.visibility or self.visibility)
+
+
+def missing(
+    recorded: Recorded, tags: Mapping[str, Tag], visibility: str, *, now: float, account: Callable[[int], str]
+) -> list[Entry]:
+    """The entries that a diary lacks, oldest first, as far as the links tell: who and when, not the message."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name, tag in sorted(tags.items()):
+        pinned = tag.protected and name not in recorded.pins
+        if recorded.tags.get(name) != tag.version or pinned:
+            groups.setdefault((tag.version, tag.uid), []).append(name)
+    entries = [
+        Entry(
+            action="push",
+            name=account(uid),
+            address=account(uid),
+            when=min(tags[tag].when for tag in names),
+            version=version,
+            tags=tuple(names),
+            protected=tuple(tag for tag in names if tags[tag].protected),
+            late=True,
+        )
+        for (version, uid), names in groups.items()
+    ]
+    entries.sort(key=lambda entry: entry.when)
+    if gone := tuple(sorted(set(recorded.tags) - set(tags))):
+        entries.append(Entry(action="untag", name="unknown", address="unknown", when=now, untagged=gone, late=True))
+    if recorded.visibility not in (None, visibility):
+        entries.append(
+            Entry(action="visibility", name="unknown", address="unknown", when=now, visibility=visibility, late=True)
+        )
+    return entries
+
+
+RECORD = "%H%n%an%n%ae%n%at%n%B"
+
+
+def read_entry(record: str) -> Entry:
+    """The entry in one record of `git log` with RECORD as its format."""
+    commit, name, address, when, body = (record.split("\n", 4) + [""] * 4)[:5]
+    fields = parse(body)
+    version = fields.get("version", "")
+    return Entry(
+        action=fields["action"] if fields.get("action") in ACTIONS else "other",
+        name=name,
+        address=address,
+        when=float(when or 0),
+        version=version if re.fullmatch("[0-9a-f]{64}", version) else None,
+        tags=_listed(fields.get("tags")),
+        protected=_listed(fields.get("protected")),
+        untagged=_listed(fields.get("untagged")),
+        visibility=fields.get("visibility"),
+        message=fields["message"],
+        late=fields.get("recorded") == "later",
+        commit=commit,
+    )
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(text.split(", ")) if text else ()
+
+
+def read_recorded(text: bytes) -> Recorded:
+    """The state in a derived file; ValueError when it is not whole."""
+    document = json.loads(text)
+    if not isinstance(document, dict) or not isinstance(document.get("tags"), dict):
+        raise ValueError("not what lhub recorded")
+    try:
+        return Recorded(
+            tip=document["tip"],
+            tags=document["tags"],
+            pins=frozenset(document["pins"]),
+            visibility=document["visibility"],
+            tree=document["tree"],
+            pointers=frozenset(document["pointers"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not what lhub recorded: {error}") from None
+
+
+def write_recorded(state: Recorded) -> bytes:
+    """The text of the derived file."""
+    return json.dumps(
+        {
+            "tip": state.tip,
+            "tags": dict(state.tags),
+            "pins": sorted(state.pins),
+            "visibility": state.visibility,
+            "tree": state.tree,
+            "pointers": sorted(state.pointers),
+        }
+    ).encode()

@@ -1,0 +1,425 @@
+"""The disk: the only pen that writes in a registry, and the only eyes that read what others may have written.
+
+Every write goes through one :class:`Pen`, one method a system call with a meaning, each announced by
+:meth:`Pen.step` before it happens: a test counts the steps and fails or kills at any of them. Modes are set
+explicitly, nothing is ever opened through a link, nothing is truncated in place.
+
+Reading trusts nothing: no link, FIFO or device is opened, no more is read than was asked for.
+
+>>> import tempfile
+>>> folder = tempfile.mkdtemp()
+>>> Pen().write_new(f"{folder}/note", b"hello", 0o444)
+>>> read_small(f"{folder}/note", limit=100)
+b'hello'
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from lhub.errors import Corrupt, LhubError
+from lhub.tree import is_inside
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 1 << 20
+_THREADED = 8 << 20
+"""From this size on, bytes, a file is hashed on a second thread while it is copied (below, a thread costs more)."""
+
+NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS})
+"""Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
+
+
+class Pen:
+    """All writes in a registry. A subclass may override `step` to count, to fail or to kill."""
+
+    def step(self, verb: str, path: str) -> None:
+        """Called before each write with its name and place."""
+
+    # folders
+
+    def make_folder(self, path: str, mode: int) -> bool:
+        """Make a folder with just this mode; False when something of this name stands already."""
+        self.step("make_folder", path)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            return False
+        if mode != 0o700:
+            self.set_mode(path, mode)
+        return True
+
+    def make_folders(self, paths: list[str], mode: int) -> None:
+        """Make each folder that is not there yet; no member of `paths` may be a link."""
+        for path in paths:
+            if not self.make_folder(path, mode) and not is_folder(path):
+                raise Corrupt(f"{path} is not a folder", hint="lhub doctor explains what is unusual")
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Set the mode of a file or folder of one's own, never through a link, and see that it stuck."""
+        self.step("set_mode", path)
+        descriptor = os.open(path, _READ)
+        try:
+            os.fchmod(descriptor, mode)
+            got = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+        if got != mode:
+            raise LhubError(
+                f"{path} has mode {got:o} after it was set to {mode:o}: this file system does not keep modes",
+                hint="a registry that shall keep anything private needs a file system with POSIX modes",
+            )
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder and all in it, read-only folders too, without following links; what is gone is gone."""
+        try:
+            self.step("remove_tree", path)
+            os.chmod(path, 0o700, **_NOFOLLOW)
+            entries = list(os.scandir(path))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                self.remove_tree(entry.path)
+            else:
+                self.unlink(entry.path)
+        with suppress(FileNotFoundError):
+            os.rmdir(path)
+
+    # files
+
+    def write_new(self, path: str, data: bytes, mode: int, *, sync: bool = True) -> None:
+        """Write a file that must not exist; FileExistsError when it does."""
+        self.step("write_new", path)
+        descriptor = os.open(path, _NEW, 0o600)
+        try:
+            _write_all(descriptor, data)
+            os.fchmod(descriptor, mode)
+            if sync:
+                sync_descriptor(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def replace(self, path: str, data: bytes, mode: int, *, scratch: str, sync: bool = True) -> None:
+        """Put a whole new file where `path` is: written beside, then renamed over it."""
+        self.write_new(scratch, data, mode, sync=sync)
+        self.rename(scratch, path)
+
+    def create(self, path: str, data: bytes, mode: int, *, scratch: str) -> bool:
+        """Make a whole file exclusively, by link(2); False when one stands already."""
+        self.write_new(scratch, data, mode)
+        try:
+            self.link(scratch, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            return self._create_unlinked(path, data, mode)
+        finally:
+            self.unlink(scratch)
+        return True
+
+    def _create_unlinked(self, path: str, data: bytes, mode: int) -> bool:
+        """Where there are no hard links: exclusive, but a kill inside may leave the file short."""
+        try:
+            self.write_new(path, data, mode)
+        except FileExistsError:
+            return False
+        return True
+
+    def append(self, path: str, data: bytes, mode: int) -> None:
+        """Add to a file that has one writer only."""
+        self.step("append", path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(descriptor, data)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+
+    def copy_in(self, source: int, path: str, mode: int) -> tuple[str, int]:
+        """Copy an open file to a new one; its SHA-256 and size. The caller syncs."""
+        self.step("copy_in", path)
+        descriptor = os.open(path, _NEW, 0o600)
+        try:
+            copied = transfer(source, descriptor)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+        return copied
+
+    def unlink(self, path: str) -> None:
+        """Remove a name; what is gone is gone."""
+        self.step("unlink", path)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    # names
+
+    def link(self, source: str, path: str) -> None:
+        """A second name for a file of one's own."""
+        self.step("link", path)
+        os.link(source, path, follow_symlinks=False)
+
+    def rename(self, source: str, path: str) -> None:
+        """Move a name; a file or link that stands there is replaced at once, a full folder is not."""
+        self.step("rename", path)
+        os.rename(source, path)
+
+    def symlink(self, target: str, path: str) -> None:
+        """A new symbolic link; FileExistsError when anything stands there."""
+        self.step("symlink", path)
+        os.symlink(target, path)
+
+    def replace_link(self, target: str, path: str, *, scratch: str) -> None:
+        """Point a symbolic link elsewhere at once: a reader sees the old or the new."""
+        self.symlink(target, scratch)
+        self.rename(scratch, path)
+
+    # durability
+
+    def sync_folder(self, path: str) -> None:
+        """Make the names in a folder durable."""
+        self.step("sync_folder", path)
+        descriptor = os.open(path, _FOLDER)
+        try:
+            sync_descriptor(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_file(self, path: str) -> None:
+        """Make a file's content durable; a full server speaks here."""
+        self.step("sync_file", path)
+        descriptor = os.open(path, _READ)
+        try:
+            sync_descriptor(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_tree(self, path: str) -> None:
+        """Make all below a folder durable, its folders after their files; links are names and need no sync."""
+        for entry in list(os.scandir(path)):
+            if entry.is_dir(follow_symlinks=False):
+                self.sync_tree(entry.path)
+            elif not entry.is_symlink():
+                self.sync_file(entry.path)
+        self.sync_folder(path)
+
+    @contextmanager
+    def synced(self, path: str) -> Iterator[Callable[[], bool]]:
+        """A call that makes everything written on this file system since `with` durable; it answers False where it cannot.
+
+        The folder is opened first since syncfs(2) reports the write errors that came after the open.
+        """
+        descriptor = os.open(path, _FOLDER)
+
+        def sync() -> bool:
+            self.step("sync_file_system", path)
+            return _syncfs(descriptor)
+
+        try:
+            yield sync
+        finally:
+            os.close(descriptor)
+
+
+_NOFOLLOW: dict[str, bool] = {"follow_symlinks": False} if os.chmod in os.supports_follow_symlinks else {}
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_descriptor(descriptor: int) -> None:
+    """fsync; on macOS the call that also empties the drive's cache."""
+    if sys.platform == "darwin":
+        import fcntl  # there only
+
+        with suppress(OSError):  # some network file systems there know fsync alone
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def _syncfs(descriptor: int) -> bool:
+    """syncfs(2), which Python does not offer; False where it is not, or where the kernel (before 5.8) hides its errors."""
+    if not sys.platform.startswith("linux") or tuple(map(int, os.uname().release.split(".")[:2])) < (5, 8):
+        return False
+    import ctypes  # 5 ms, for pushes of many files only
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return True
+
+
+# copying
+
+
+def transfer(source: int, target: int) -> tuple[str, int]:
+    """Copy one open file into another, which must be readable too; SHA-256 (hex) and size of what was written."""
+    import hashlib  # 7 ms that list and path do not need
+
+    hasher = hashlib.sha256()
+    if os.fstat(source).st_size >= _THREADED:
+        size = _copy_beside(source, target, hasher.update)
+    else:
+        size = 0
+        while piece := os.read(source, _PIECE):
+            hasher.update(piece)
+            _write_all(target, piece)
+            size += len(piece)
+    return hasher.hexdigest(), size
+
+
+def _copy_beside(source: int, target: int, update: Callable[[bytes], None]) -> int:
+    """Copy in the kernel while a second thread hashes what has arrived in the target."""
+    import queue  # for large files only
+    import threading
+
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    failure: list[Exception] = []
+
+    def digest() -> None:
+        offset = 0
+        try:
+            while end := arrived.get():
+                while offset < end and (piece := os.pread(target, min(_PIECE, end - offset), offset)):
+                    update(piece)
+                    offset += len(piece)
+        except Exception as error:  # handed to the thread that copies
+            failure.append(error)
+
+    thread = threading.Thread(target=digest, daemon=True)
+    thread.start()
+    size = 0
+    try:
+        while copied := _copy_piece(source, target):
+            size += copied
+            arrived.put(size)
+    finally:
+        arrived.put(0)
+        thread.join()
+    if failure:
+        raise failure[0]
+    return size
+
+
+def _copy_piece(source: int, target: int) -> int:
+    """Copy up to 8 MiB at the two offsets; the kernel does it where it can (server-side on NFS 4.2, a reflink on btrfs)."""
+    try:
+        return os.copy_file_range(source, target, 8 * _PIECE)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_RANGE:
+            raise
+    piece = os.read(source, 8 * _PIECE)
+    _write_all(target, piece)
+    return len(piece)
+
+
+_NO_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF})
+
+
+def digest_of(descriptor: int) -> tuple[str, int]:
+    """SHA-256 (hex) and size of an open file."""
+    import hashlib  # as above
+
+    hasher = hashlib.sha256()
+    size = 0
+    while piece := os.read(descriptor, _PIECE):
+        hasher.update(piece)
+        size += len(piece)
+    return hasher.hexdigest(), size
+
+
+def digest_text(data: bytes) -> str:
+    """SHA-256 (hex) of bytes."""
+    import hashlib  # as above
+
+    return hashlib.sha256(data).hexdigest()
+
+
+# reading
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder stands there, not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def open_folder(path: str, *, beneath: int | None = None) -> int:
+    """A descriptor of a folder, never through a link in its last part."""
+    return os.open(path, _FOLDER, dir_fd=beneath)
+
+
+def open_file(path: str, *, beneath: int | None = None) -> int:
+    """A descriptor of a regular file; Corrupt for a link, FIFO, socket or device (which would hang or lead away)."""
+    try:
+        descriptor = os.open(path, _READ, dir_fd=beneath)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise _not_regular(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    return descriptor
+
+
+def _not_regular(path: str) -> Corrupt:
+    return Corrupt(f"{path} is not a regular file", hint="somebody put it there by hand, nothing was read from it")
+
+
+@contextmanager
+def opened_beneath(folder: int, path: str) -> Iterator[int]:
+    """An open regular file at a relative path, no part of which may be a link or climb."""
+    if not is_inside(path):
+        raise Corrupt(f"the path {path!r} leads out of its folder")
+    *parents, name = path.split("/")
+    held: list[int] = []
+    try:
+        for parent in parents:
+            try:
+                held.append(open_folder(parent, beneath=held[-1] if held else folder))
+            except NotADirectoryError:  # ENOTDIR is also the answer for a link
+                raise _not_regular(path) from None
+        held.append(open_file(name, beneath=held[-1] if held else folder))
+        yield held[-1]
+    finally:
+        for descriptor in reversed(held):
+            os.close(descriptor)
+
+
+def read_small(path: str, *, limit: int, beneath: int | None = None) -> bytes:
+    """The whole of a small file; Corrupt when it has more than `limit` bytes or is no regular file."""
+    descriptor = open_file(path, beneath=beneath)
+    try:
+        return read_open(descriptor, path, limit=limit)
+    finally:
+        os.close(descriptor)
+
+
+def read_open(descriptor: int, path: str, *, limit: int) -> bytes:
+    """The rest of an open small file; Corrupt when it has more than `limit` bytes."""
+    size = os.fstat(descriptor).st_size
+    if size > limit:
+        raise Corrupt(f"{path} has {size} bytes, at most {limit} are read")
+    pieces = []
+    while piece := os.read(descriptor, limit + 1):
+        pieces.append(piece)
+        if sum(map(len, pieces)) > limit:
+            raise Corrupt(f"{path} grew past {limit} bytes while it was read")
+    return b"".join(pieces)

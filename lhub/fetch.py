@@ -1,0 +1,133 @@
+"""Pull: a version becomes a folder, every byte verified while it is copied, in one rename.
+
+No lock, no git, no write in the registry: a read-only mount serves. What was there before is moved aside, put back
+if anything fails, and removed last.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lhub.disk import Pen, is_folder, transfer
+from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
+from lhub.names import Ref
+from lhub.session import Session
+from lhub.store import Resource, Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """What a pull did: `ref` as it was asked for, `name` (``alice/X``), `version` (64 hex digits), `path` of the folder."""
+
+    ref: str
+    name: str
+    version: str
+    path: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub pull --json` prints it."""
+        return {"ref": self.ref, "name": self.name, "version": self.version, "path": self.path}
+
+
+def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
+    """Lay a version out at `destination` (default: a folder named like the resource, here); see `lhub.pull`."""
+    resource, version = find(session, ref)
+    path = os.path.abspath(destination or ref.resource)
+    _refuse(session, path, force=force)
+    with resource.opened(version) as opened, _beside(path, session.unique()) as folder:
+        _lay_out(opened, folder)
+        _put(folder, path, force=force)
+    return Pulled(ref=str(ref), name=ref.name, version=version, path=path)
+
+
+def find(session: Session, ref: Ref) -> tuple[Resource, str]:
+    """The resource and the version that a reference means for this caller."""
+    if ref.docker:
+        raise NotFound(f"{ref} has no container image", hint=f"{Ref(resource=ref.resource, namespace=ref.namespace, tag=ref.tag)} is its source")
+    resource = session.seen(ref)
+    try:
+        return resource, resource.resolve(ref)
+    except PermissionError:
+        raise NotFound(f"{ref.name} is not here", hint="lhub list shows what you may see") from None
+
+
+def _refuse(session: Session, path: str, *, force: bool) -> None:
+    """Refuse a destination that would lose something."""
+    for kept in (session.root, *session.keep):
+        if (os.path.realpath(kept) + "/").startswith(os.path.realpath(path).rstrip("/") + "/"):
+            raise UsageError(f"{path} cannot be replaced, {kept} is in it", hint="name a new folder")
+    if os.path.realpath(path).startswith(os.path.realpath(session.root) + "/"):
+        raise UsageError(f"{path} lies in the registry", hint="name a folder elsewhere")
+    if os.path.lexists(path) and not force:
+        raise Conflict(f"{path} exists already", hint="--force replaces it, another DEST leaves it alone")
+
+
+@contextmanager
+def _beside(path: str, unique: str) -> Iterator[str]:
+    """A folder beside `path` to lay out in; gone at the end if it was not moved."""
+    parent = os.path.dirname(path)
+    folder = f"{parent}/.{os.path.basename(path)}.lhub-{unique}"
+    try:
+        os.makedirs(parent, exist_ok=True)
+        os.mkdir(folder)
+    except OSError as error:
+        raise LhubError(f"{parent} cannot be written: {error.strerror}", hint="name a DEST elsewhere") from None
+    try:
+        yield folder
+    finally:
+        if is_folder(folder):
+            Pen().remove_tree(folder)
+
+
+def _lay_out(version: Version, folder: str) -> None:
+    """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
+    sums = version.sums()
+    left = version.payload_size()
+    disk = os.statvfs(folder)
+    if left > disk.f_bavail * disk.f_frsize:  # before a byte is copied: a publisher may say a terabyte
+        raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")
+    made = {folder}
+    for path, digest in sums.items():
+        parent = os.path.dirname(f"{folder}/{path}")
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)
+            made.add(parent)
+        with version.file(path) as source:
+            left -= os.fstat(source).st_size
+            if left < 0 or _copy(source, f"{folder}/{path}") != digest:
+                raise Corrupt(
+                    f"{path} of {version.where} is not what was published", hint="its owner mends it by pushing it again"
+                )
+
+
+def _copy(source: int, destination: str) -> str:
+    """Copy one open file; the digest of what was written."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    target = os.open(destination, flags, 0o777 if os.fstat(source).st_mode & 0o100 else 0o666)
+    try:
+        return transfer(source, target)[0]
+    finally:
+        os.close(target)
+
+
+def _put(folder: str, path: str, *, force: bool) -> None:
+    """One rename; what stood there is moved aside first, and back if the rename fails."""
+    if not os.path.lexists(path):
+        os.rename(folder, path)
+        return
+    if not force:
+        raise Conflict(f"{path} appeared meanwhile", hint="--force replaces it")
+    aside = f"{folder}.old"
+    os.rename(path, aside)
+    try:
+        os.rename(folder, path)
+    except BaseException:
+        os.rename(aside, path)
+        raise
+    if is_folder(aside):
+        Pen().remove_tree(aside)
+    else:
+        Pen().unlink(aside)

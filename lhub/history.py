@@ -1,0 +1,391 @@
+"""The diary of a resource: who pushed what, when, under which tags, as a git repository that anybody can read.
+
+The truth is the version folders and the links; the diary is a log of it. Nobody runs git *in* `history.git`, its
+owner included, since a repository's own config can execute code: readers and writers use an empty repository of
+their own and borrow the objects, and the one ref is moved here, by hand. Only this room runs git.
+
+>>> list(log(Resource("/nowhere/alice/X", "alice/X")))
+[]
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from lhub.diary import RECORD, Entry, Recorded, read_entry, read_recorded, write_recorded
+from lhub.disk import Pen, open_file, read_open, read_small
+from lhub.errors import Corrupt, LhubError, ToolMissing
+from lhub.layout import MANIFEST, STAGING, SUMS, Modes, VersionFolder, trashed
+from lhub.manifest import LARGE
+from lhub.store import Resource
+from lhub.tree import read_sums
+
+_TEXT = 1 << 20
+"""Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_SKELETON = {"HEAD": "ref: refs/heads/main\n", "config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"}
+
+
+class Diary:
+    """The diary of one resource, to be written by whoever holds the lock."""
+
+    def __init__(self, pen: Pen, resource: Resource, modes: Modes, scratch: str) -> None:
+        self.pen, self.resource, self.place, self.modes = pen, resource, resource.folder, modes
+        self.scratch = f"{scratch}.file"
+
+    def begin(self) -> None:
+        """Make what turns the folders of the diary into a repository; what stands stays."""
+        for name, text in _SKELETON.items():
+            if not os.path.lexists(f"{self.place.history}/{name}"):
+                self.pen.replace(f"{self.place.history}/{name}", text.encode(), self.modes.file, scratch=self.scratch)
+
+    # what is known
+
+    def recorded(self) -> Recorded:
+        """What the diary was last told, from the derived file, or from git where that lags or is lost."""
+        tip = tip_of(self.resource)
+        try:
+            state = read_recorded(read_small(self.place.recorded, limit=64 << 20))
+            if state.tip == tip:
+                return state
+        except (OSError, ValueError, LhubError):
+            if tip is None:
+                return Recorded()
+        if tip is None:
+            return Recorded()
+        try:
+            entries = list(log(self.resource))
+        except Corrupt:
+            self._set_aside(tip)
+            return Recorded()
+        state = Recorded(tip=tip)
+        for entry in reversed(entries):
+            state = state.after(entry)
+        return state
+
+    # one entry more
+
+    def add(self, entry: Entry, recorded: Recorded) -> Recorded:
+        """Write one entry: its objects, then the ref, then the derived file. Answers the state it leads to."""
+        try:
+            return self._add(entry, recorded)
+        except _GitFailed as error:
+            if recorded.tip is None or _readable(self.place.objects, recorded.tip):
+                raise LhubError(f"the diary of {self.resource.name} was not written: {error}") from None
+            self._set_aside(recorded.tip)
+            return self._add(entry, replace(recorded, tip=None, tree=None))
+
+    def _add(self, entry: Entry, recorded: Recorded) -> Recorded:
+        tree, pointers = recorded.tree, recorded.pointers
+        changes: list[bytes] = []
+        if entry.version and (entry.action in ("push", "rollback", "import") or tree is None):
+            changes, pointers = self._changes(entry.version, recorded)
+            tree = entry.version
+        tip = self._import(entry, changes, recorded.tip)
+        self._move(recorded.tip, tip)
+        state = replace(recorded.after(entry), tip=tip, tree=tree, pointers=pointers)
+        with suppress(OSError):  # derived: the next writer asks git instead
+            self.pen.replace(
+                self.place.recorded, write_recorded(state), self.modes.file, scratch=self.scratch, sync=False
+            )
+        return state
+
+    def _changes(self, version: str, recorded: Recorded) -> tuple[list[bytes], frozenset[str]]:
+        """What git's fast-import needs to turn the newest entry's files into those of `version`, and its pointers."""
+        new = _Files(self.resource, version)
+        old = None
+        if recorded.tip and recorded.tree:
+            with suppress(OSError, LhubError):
+                old = _Files(self.resource, recorded.tree)
+        before = old.files if old else {}
+        changes = [] if old else [b"deleteall\n"]
+        changes += [b"D " + _quoted(f"files/{path}") for path in before if path not in new.files]
+        pointers = {path for path in recorded.pointers if path in new.files} if old else set()
+        for path, (digest, executable) in new.files.items():
+            if before.get(path) == (digest, executable):
+                continue
+            text = new.text(path)
+            pointers -= {path}
+            if text is None:
+                pointers.add(path)
+                text = (
+                    f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {new.size(path)}\n".encode()
+                )
+            changes.append(_file(f"files/{path}", text, executable))
+        changes.append(_file(MANIFEST, new.read(MANIFEST), False))
+        changes.append(_file(SUMS, new.read(SUMS), False))
+        changes.append(_file(".gitattributes", _attributes(pointers), False))
+        return changes, frozenset(pointers)
+
+    def _import(self, entry: Entry, changes: list[bytes], parent: str | None) -> str:
+        """One `git fast-import`; the id of the commit, whose objects are durable when this returns."""
+        who = f"{_plain(entry.name)} <{_plain(entry.address)}> {int(entry.when)} +0000".encode()
+        text = entry.text(self.resource.name).encode(errors="replace").replace(b"\0", b"")
+        stream = [
+            b"feature done\ncommit refs/heads/main\nmark :1\n",
+            b"author %b\ncommitter %b\n" % (who, who),
+            b"data %d\n%b\n" % (len(text), text),
+            b"from %b\n" % parent.encode() if parent else b"",
+            *changes,
+            b"get-mark :1\ndone\n",
+        ]
+        options = ["fastimport.unpackLimit=1", "core.fsync=all", "core.compression=1"]
+        if self.modes.inner & 0o020:
+            options.append("core.sharedRepository=group")
+        self.pen.step("fast-import", self.place.objects)
+        with own_repository({"GIT_OBJECT_DIRECTORY": self.place.objects}) as run:
+            out = run([*_options(options), "fast-import", "--quiet", "--force"], b"".join(stream), self.modes.inner)
+        tip = str(out, errors="replace").strip()
+        if not _HEX.fullmatch(tip):
+            raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
+        return tip
+
+    def _move(self, old: str | None, new: str) -> None:
+        """Move the branch: main.lock exclusively, compare, rename, fsync; under the resource's lock a left lock is dead."""
+        lock = f"{self.place.branch}.lock"
+        for attempt in range(50):
+            try:
+                self.pen.write_new(lock, f"{new}\n".encode(), self.modes.file)
+                break
+            except FileExistsError:
+                if attempt == 49:
+                    raise LhubError(f"{lock} stands in the way of the diary", hint="remove it") from None
+                if attempt == 20:  # after 0.4 s: no git of a person's takes as long to move one ref
+                    self.pen.unlink(lock)
+                time.sleep(0.02)
+        if tip_of(self.resource) != old:
+            self.pen.unlink(lock)
+            raise LhubError(f"the diary of {self.resource.name} was moved by somebody else meanwhile")
+        self.pen.rename(lock, self.place.branch)
+        self.pen.sync_folder(os.path.dirname(self.place.branch))
+
+    def _set_aside(self, tip: str) -> None:
+        """Keep the name of a tip that does not read, and begin the diary anew."""
+        with suppress(FileNotFoundError):
+            self.pen.rename(self.place.branch, f"{self.place.history}/unreadable.{tip[:12]}")
+
+
+# reading
+
+
+def tip_of(resource: Resource) -> str | None:
+    """The newest commit, from the ref as a file, loose or packed; None while there is none."""
+    for path, pattern in (
+        (resource.folder.branch, r"([0-9a-f]+)\s*\Z"),
+        (f"{resource.folder.history}/packed-refs", r"(?m)^([0-9a-f]+) refs/heads/main$"),
+    ):
+        try:
+            text = read_small(path, limit=LARGE).decode(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        match = re.search(pattern, text)
+        tip = str(match[1]) if match else ""
+        if _HEX.fullmatch(tip):
+            return tip
+    return None
+
+
+def log(resource: Resource) -> Iterator[Entry]:
+    """All entries, newest first, read in a repository of one's own; raises Corrupt when the diary does not read."""
+    tip = tip_of(resource)
+    if tip is None:
+        return
+    git = _gitpython()
+    with own_folder() as folder:
+        try:
+            repository = git.Repo(folder)
+            repository.git.update_environment(
+                **_environment(folder), GIT_ALTERNATE_OBJECT_DIRECTORIES=resource.folder.objects
+            )
+            text = repository.git.log(tip, "-z", "--no-show-signature", f"--format={RECORD}", "--")
+            repository.close()
+        except git.exc.GitCommandError as error:
+            raise Corrupt(
+                f"the diary of {resource.name} does not read: {_first(str(error.stderr))}",
+                hint="the next push begins it anew from the tags; the versions are not concerned",
+            ) from None
+        except git.exc.GitCommandNotFound:
+            raise _no_git() from None
+    for record in text.split("\0"):
+        if record:
+            yield read_entry(record)
+
+
+class _Files:
+    """The files of one version as the diary needs them."""
+
+    def __init__(self, resource: Resource, version: str) -> None:
+        self.folder = _find(resource, version)
+        executable = _executable(self.folder)
+        sums = read_sums(self.read(SUMS).decode())
+        self.files = {path: (digest, path in executable) for path, digest in sums.items()}
+
+    def read(self, name: str) -> bytes:
+        return read_small(f"{self.folder.path}/{name}", limit=512 << 20)
+
+    def size(self, path: str) -> int:
+        return os.lstat(self.folder.payload(path)).st_size
+
+    def text(self, path: str) -> bytes | None:
+        """The content if it stands in the diary as it is: UTF-8 without NUL, up to 1 MiB, no git-LFS pointer itself."""
+        descriptor = open_file(self.folder.payload(path))
+        try:
+            if os.fstat(descriptor).st_size > _TEXT:
+                return None
+            data = read_open(descriptor, path, limit=_TEXT)
+        finally:
+            os.close(descriptor)
+        if b"\0" in data or data.startswith(_POINTER):
+            return None
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return None
+        return data
+
+
+def _find(resource: Resource, version: str) -> VersionFolder:
+    """The folder of a version, in its place or in the trash."""
+    if resource.has(version):
+        return resource.folder.version(version)
+    for name in os.listdir(resource.folder.versions):
+        if trashed(name) == version:
+            return resource.folder.version(name)
+    raise FileNotFoundError(errno.ENOENT, "no such version", resource.folder.version(version).path)
+
+
+def _executable(folder: VersionFolder) -> frozenset[str]:
+    """The executable paths, by mode: the manifest says the same, and a listing is quicker than YAML."""
+    found = set()
+
+    def visit(path: str, prefix: str) -> None:
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                visit(entry.path, f"{prefix}{entry.name}/")
+            elif entry.stat(follow_symlinks=False).st_mode & 0o100:
+                found.add(prefix + entry.name)
+
+    visit(folder.files, "")
+    return frozenset(found)
+
+
+# git, in a repository of one's own
+
+
+class _GitFailed(LhubError):
+    """Git answered with an error."""
+
+
+@contextmanager
+def own_folder() -> Iterator[str]:
+    """An empty bare repository that nobody else can write, gone afterwards."""
+    import tempfile  # for the diary only
+
+    with tempfile.TemporaryDirectory(prefix="lhub-git-") as folder:
+        for name in ("objects", "refs"):
+            os.mkdir(f"{folder}/{name}", STAGING)
+        for name, text in _SKELETON.items():
+            with open(f"{folder}/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+        yield folder
+
+
+@contextmanager
+def own_repository(borrowed: dict[str, str]) -> Iterator[Any]:
+    """A function that runs one git command in an empty repository of one's own, with borrowed objects."""
+    with own_folder() as folder:
+        environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(folder), **borrowed}
+
+        def run(arguments: list[str], stream: bytes, folder_mode: int) -> bytes:
+            try:
+                done = subprocess.run(
+                    ["git", *arguments], input=stream, env=environment, cwd=folder, umask=~folder_mode & 0o777,
+                    capture_output=True, check=False,
+                )  # fmt: skip
+            except FileNotFoundError:
+                raise _no_git() from None
+            if done.returncode:
+                raise _GitFailed(_first(done.stderr.decode(errors="replace")) or f"git ended with {done.returncode}")
+            return done.stdout
+
+        yield run
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """What keeps every config, hook and prompt of anybody out of a git command."""
+    return {
+        "GIT_DIR": folder,
+        "GIT_OBJECT_DIRECTORY": f"{folder}/objects",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_COUNT": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "HOME": folder,
+        "LC_ALL": "C",
+    }
+
+
+def _readable(objects: str, commit: str) -> bool:
+    """Whether a commit and the folders it names are there."""
+    with own_repository({"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}) as run:
+        try:
+            run(["ls-tree", "-r", "-t", commit], b"", 0o755)
+            run(["cat-file", "-e", f"{commit}^{{commit}}"], b"", 0o755)
+        except _GitFailed:
+            return False
+    return True
+
+
+def _gitpython() -> Any:
+    """GitPython; 100 ms, for those who read a diary."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import git  # see above
+
+    return git
+
+
+def _no_git() -> ToolMissing:
+    return ToolMissing("git is not installed", hint="apt install git, or brew install git: the diary is kept with it")
+
+
+def _options(options: list[str]) -> list[str]:
+    return [part for option in options for part in ("-c", option)]
+
+
+def _first(text: str) -> str:
+    lines = [line.strip().removeprefix("stderr: ").strip("'") for line in text.split("\n")]
+    return next((line for line in lines if line), "")[:200]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[<>\s\x00-\x1f]+", " ", text).strip() or "unknown"
+
+
+def _file(path: str, data: bytes, executable: bool) -> bytes:
+    mode = b"100755" if executable else b"100644"
+    return b"M %b inline %bdata %d\n%b\n" % (mode, _quoted(path), len(data), data)
+
+
+def _quoted(path: str) -> bytes:
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"\n'.encode()
+
+
+def _attributes(pointers: set[str]) -> bytes:
+    """Bytes are bytes in a clone, and each pointer is a git-LFS file."""
+    lines = ["* -text\n"]
+    for path in sorted(pointers):
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", f"files/{path}")
+        escaped = pattern.replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'"{escaped}" filter=lfs diff=lfs merge=lfs -text\n')
+    return "".join(lines).encode()

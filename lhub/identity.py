@@ -1,0 +1,87 @@
+"""Who is here: the person the kernel knows, and the namespace he logged in to.
+
+A login is one line in `<home>/login`, for all registries. The kernel's answers (uid, groups) decide what a
+login may claim.
+
+>>> import tempfile
+>>> home = tempfile.mkdtemp()
+>>> remember(home, "alice"); recall(home)
+'alice'
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from lhub.disk import Pen, read_small
+from lhub.errors import Corrupt, LhubError
+from lhub.names import is_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """The caller as the kernel sees him: effective uid, all his groups, his account's name and host."""
+
+    uid: int
+    groups: frozenset[int]
+    account: str
+    host: str
+
+    @property
+    def address(self) -> str:
+        """``account@host``, for the diary."""
+        return f"{self.account}@{self.host}"
+
+
+def person() -> Person:
+    """Who runs this process."""
+    uid = os.geteuid()
+    return Person(
+        uid=uid, groups=frozenset((os.getegid(), *os.getgroups())), account=account_of(uid), host=os.uname().nodename
+    )
+
+
+def account_of(uid: int) -> str:
+    """The account's name of a uid, or ``uid-1000`` where the system knows none."""
+    import pwd  # not on every system, and not for readers
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def remember(home: str, namespace: str) -> None:
+    """Log in: keep the namespace in `<home>/login`."""
+    pen = Pen()
+    make_home(home)
+    pen.replace(f"{home}/login", f"{namespace}\n".encode(), 0o600, scratch=f"{home}/.login.{os.getpid()}")
+
+
+def forget(home: str) -> bool:
+    """Log out; False when nobody was logged in."""
+    if recall(home) is None:
+        return False
+    Pen().unlink(f"{home}/login")
+    return True
+
+
+def recall(home: str) -> str | None:
+    """The namespace that was logged in to, or None; Corrupt when the file holds no name."""
+    try:
+        name = read_small(f"{home}/login", limit=1024).decode(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not is_name(name):
+        raise Corrupt(f"{home}/login holds no namespace", hint="lhub login NAME writes it anew")
+    return name
+
+
+def make_home(home: str) -> None:
+    """Make the folder of lhub's own state, 0700, if it is not there."""
+    try:
+        os.makedirs(os.path.dirname(home) or "/", exist_ok=True)
+        Pen().make_folder(home, 0o700)
+    except OSError as error:
+        raise LhubError(f"{home} cannot be made: {error.strerror}", hint="LHUB_HOME names another place") from None

@@ -1,0 +1,92 @@
+"""Executors: folders with `config.yml`, `manifest.yml` or `executor.py`, as Jina's Hub knew them.
+
+Their YAML is a user's, with tags and aliases of his own: it is only composed, never constructed, and the few
+texts that are wanted are picked from its nodes. The name is `metas.name` of `config.yml`, then `name` of
+`manifest.yml` (jina-hubble-sdk, `extract_executor_name`).
+
+>>> from lhub.folder import Packing
+>>> is_executor(Packing(folder="/nowhere", sources=(), ignored=(), own_list=False))
+False
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from lhub.disk import open_file, read_open
+from lhub.errors import Corrupt, UsageError
+from lhub.folder import Packing
+
+CONFIG, MANIFEST = "config.yml", "manifest.yml"
+_LIMIT = 1 << 20
+_TEXTS = ("name", "description", "url")
+
+
+def is_executor(packing: Packing) -> bool:
+    """Whether a folder is an Executor: `executor.py`, or a `config.yml` with jtype or metas, or a `manifest.yml` with a name."""
+    if packing.source("executor.py"):
+        return True
+    try:
+        config, manifest = _compose(packing, CONFIG), _compose(packing, MANIFEST)
+    except UsageError:
+        return _python(packing)  # of another folder, what stands under these names is its own affair
+    return bool(_child(config, "jtype") or _child(config, "metas") or (_child(manifest, "name") and _python(packing)))
+
+
+def describe(packing: Packing) -> dict[str, Any]:
+    """What the manifest of an Executor tells: jtype, name, description, url, keywords, as far as its files give them."""
+    config, manifest = _compose(packing, CONFIG), _compose(packing, MANIFEST)
+    metas = _child(config, "metas")
+    about: dict[str, Any] = {}
+    if jtype := _text(_child(config, "jtype")):
+        about["jtype"] = jtype
+    for key in _TEXTS:
+        if value := _text(_child(metas, key)) or _text(_child(manifest, key)):
+            about[key] = value
+    if keywords := _texts(_child(metas, "keywords")) or _texts(_child(manifest, "keywords")):
+        about["keywords"] = keywords
+    return about
+
+
+def _python(packing: Packing) -> bool:
+    return any(source.path.endswith(".py") for source in packing.sources)
+
+
+def _compose(packing: Packing, path: str) -> Any:
+    """The root node of a YAML file of the folder; None when it is not there."""
+    import yaml  # for pushes only
+
+    source = packing.source(path)
+    if source is None:
+        return None
+    try:
+        descriptor = open_file(source.origin)
+        try:
+            return yaml.compose(read_open(descriptor, path, limit=_LIMIT), Loader=yaml.CSafeLoader)
+        finally:
+            os.close(descriptor)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "not YAML"
+        raise UsageError(f"{path}{line} does not parse: {reason}", hint="mend it, then push again") from None
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply to be read", hint="mend it, then push again") from None
+    except Corrupt as error:
+        raise UsageError(str(error), hint="an Executor's configuration is smaller") from None
+
+
+def _child(node: Any, key: str) -> Any:
+    """The value of a key of a mapping node, or None."""
+    pairs = node.value if getattr(node, "id", None) == "mapping" else []
+    return next((value for name, value in pairs if getattr(name, "value", None) == key), None)
+
+
+def _text(node: Any) -> str | None:
+    text = node.value.strip() if getattr(node, "id", None) == "scalar" else None
+    return None if text in (None, "", "null", "~") else text
+
+
+def _texts(node: Any) -> list[str]:
+    return [text for item in node.value if (text := _text(item))] if getattr(node, "id", None) == "sequence" else []

@@ -1,0 +1,214 @@
+"""Where everything lies: every path of a registry is born here, and every mode.
+
+Paths are plain text (`pathlib` costs every command 15 ms). Nothing here looks at the disk.
+
+>>> place = ResourceFolder("/srv/registry/alice/X")
+>>> place.tag("v1"), place.pin("v1")
+('/srv/registry/alice/X/v1', '/srv/registry/alice/X/.protected.v1')
+>>> read_link(".lhub/versions/" + "0" * 64) == "0" * 64
+True
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lhub.names import UNNAMED
+
+PIN = ".protected."
+REGISTRY_FILE, NAMESPACE_FILE, RESOURCE_FILE = "registry.yaml", "namespace.yaml", "resource.yaml"
+MANIFEST, SUMS, FILES = "manifest.yaml", "SHA256SUMS", "files"
+SCRATCH = ".tmp."
+"""Names under `versions/` that start so are nobody's business but their maker's."""
+
+_LINK = re.compile(r"\.lhub/versions/([0-9a-f]{64})")
+_VERSION = re.compile(r"[0-9a-f]{64}")
+_TRASHED = re.compile(r"\.trash\.[0-9]+\.([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modes:
+    """Owner, group and others as the kernel shall enforce them; set explicitly, whatever the umask."""
+
+    public: int = 0o755
+    private: int = 0o700
+    inner: int = 0o755
+    file: int = 0o644
+    lock: int = 0o600
+
+
+ONE_PERSON = Modes()
+TEAM = Modes(public=0o2775, private=0o2770, inner=0o2775, file=0o664, lock=0o660)
+STAGING, VERSION_FOLDER, PAYLOAD, EXECUTABLE = 0o700, 0o555, 0o444, 0o555
+
+
+def modes_of(namespace_mode: int) -> Modes:
+    """A namespace that is setgid and group-writable is a team's."""
+    return TEAM if namespace_mode & 0o2020 == 0o2020 else ONE_PERSON
+
+
+def is_private(resource_mode: int) -> bool:
+    """A resource's mode is its visibility."""
+    return not resource_mode & 0o005
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryFolder:
+    """The root of a registry."""
+
+    path: str
+
+    @property
+    def file(self) -> str:
+        """registry.yaml, which tells the format."""
+        return f"{self.path}/{REGISTRY_FILE}"
+
+    def namespace(self, name: str | None) -> NamespaceFolder:
+        """The folder of a namespace; of what has none for None."""
+        return NamespaceFolder(f"{self.path}/{name or UNNAMED}")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFolder:
+    """A namespace; its owner on disk is its owner."""
+
+    path: str
+
+    @property
+    def file(self) -> str:
+        """namespace.yaml."""
+        return f"{self.path}/{NAMESPACE_FILE}"
+
+    def resource(self, name: str) -> ResourceFolder:
+        """The folder of a resource."""
+        return ResourceFolder(f"{self.path}/{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFolder:
+    """A resource: its tags and pins, and under `.lhub/` all that they name."""
+
+    path: str
+
+    @property
+    def file(self) -> str:
+        """resource.yaml, which tells the kind."""
+        return f"{self.path}/{RESOURCE_FILE}"
+
+    def tag(self, tag: str) -> str:
+        """The link of a tag."""
+        return f"{self.path}/{tag}"
+
+    def pin(self, tag: str) -> str:
+        """The link that makes a tag protected."""
+        return f"{self.path}/{PIN}{tag}"
+
+    @property
+    def inside(self) -> str:
+        """All but the tags."""
+        return f"{self.path}/.lhub"
+
+    @property
+    def versions(self) -> str:
+        """The folder of versions, of staging and of trash."""
+        return f"{self.path}/.lhub/versions"
+
+    def version(self, name: str) -> VersionFolder:
+        """A version by its id, or by the name it has in the trash."""
+        return VersionFolder(f"{self.path}/.lhub/versions/{name}")
+
+    @property
+    def history(self) -> str:
+        """The diary, a bare git repository."""
+        return f"{self.path}/.lhub/history.git"
+
+    @property
+    def objects(self) -> str:
+        """Git's own objects."""
+        return f"{self.path}/.lhub/history.git/objects"
+
+    @property
+    def branch(self) -> str:
+        """The file that names the newest entry of the diary."""
+        return f"{self.path}/.lhub/history.git/refs/heads/main"
+
+    @property
+    def recorded(self) -> str:
+        """What the diary was last told, so that nobody asks git when nothing lags; may be deleted at any time."""
+        return f"{self.path}/.lhub/recorded.json"
+
+    def blob(self, digest: str) -> str:
+        """A file's content, where git-lfs looks for it too."""
+        return f"{self.path}/.lhub/history.git/lfs/objects/{digest[:2]}/{digest[2:4]}/{digest}"
+
+    @property
+    def builds(self) -> str:
+        """One folder a build task."""
+        return f"{self.path}/.lhub/builds"
+
+    def build(self, task: str) -> str:
+        """The folder of a build task."""
+        return f"{self.path}/.lhub/builds/{task}"
+
+    @property
+    def secret(self) -> str:
+        """The verifier of the secret of a resource without a namespace."""
+        return f"{self.path}/.lhub/secret"
+
+    @property
+    def lock(self) -> str:
+        """The lock of writers."""
+        return f"{self.path}/.lhub/lock"
+
+    def scratch(self, unique: str) -> str:
+        """A name to stage under; `.lock`, `.link` and `.file` are appended for what belongs to it."""
+        return f"{self.path}/.lhub/versions/{SCRATCH}{unique}"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFolder:
+    """A version, published or staged."""
+
+    path: str
+
+    @property
+    def manifest(self) -> str:
+        """manifest.yaml."""
+        return f"{self.path}/{MANIFEST}"
+
+    @property
+    def sums(self) -> str:
+        """SHA256SUMS."""
+        return f"{self.path}/{SUMS}"
+
+    @property
+    def files(self) -> str:
+        """The payload."""
+        return f"{self.path}/{FILES}"
+
+    def payload(self, path: str) -> str:
+        """One file of the payload."""
+        return f"{self.path}/{FILES}/{path}"
+
+
+def link_to(version: str) -> str:
+    """What the link of a tag or a pin says."""
+    return f".lhub/versions/{version}"
+
+
+def read_link(text: str) -> str | None:
+    """The version that a link names; None for a link that leads anywhere else."""
+    match = _LINK.fullmatch(text)
+    return match[1] if match else None
+
+
+def is_version(name: str) -> bool:
+    """Whether a name under `versions/` is a published version."""
+    return _VERSION.fullmatch(name) is not None
+
+
+def trashed(name: str) -> str | None:
+    """The version id of a name under `versions/` that is in the trash."""
+    match = _TRASHED.fullmatch(name)
+    return match[1] if match else None

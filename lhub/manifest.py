@@ -1,0 +1,289 @@
+"""The YAML documents of a registry: canonical text out, frozen values in.
+
+A version's id is the SHA-256 of its manifest, so the text must come out the same from every machine and
+every release of any YAML library: it is written here, by one rule a line. Reading is PyYAML's
+`CSafeLoader`, behind guards: a size, a depth, no aliases, no tags, no key twice (a document from another
+user must not hang or fill a reader).
+
+>>> print(to_yaml({"format": 1, "kind": "executor", "executable": ["run.sh"]}), end="")
+format: 1
+kind: executor
+executable:
+- run.sh
+>>> read_yaml(b"format: 1\\nkind: executor\\n", "resource.yaml")
+{'format': 1, 'kind': 'executor'}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lhub.errors import Corrupt, LhubError
+from lhub.tree import Tree
+
+FORMAT = 1
+KINDS = ("executor", "docarray", "files", "base")
+SMALL, LARGE = 64 * 1024, 4 * 1024 * 1024
+"""Bytes: more than any honest registry.yaml or resource.yaml, and any honest manifest.yaml, has."""
+_DEPTH = 16
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_WORDS = frozenset("y n yes no true false on off null nan inf".split())
+_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_FILES = re.compile(rb'^files:\n  count: [0-9]+\n  bytes: ([0-9]+)\n  sha256sums: "?([0-9a-f]{64})"?\n', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a version is: content only, no time, no user, no parent.
+
+    `about` is what the kind knows (for an Executor its name and description); `count` and `bytes` are of the
+    payload; `sums` is the SHA-256 of SHA256SUMS; `executable` are the paths that may be executed.
+    """
+
+    kind: str
+    count: int
+    bytes: int
+    sums: str
+    executable: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document, its keys in the order of FORMAT.md."""
+        document: dict[str, Any] = {"format": FORMAT, "kind": self.kind}
+        if self.about:
+            document[self.kind] = dict(self.about)
+        document["files"] = {"count": self.count, "bytes": self.bytes, "sha256sums": self.sums}
+        document["executable"] = list(self.executable)
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], where: str = "manifest.yaml") -> Manifest:
+        """The value of a read document; Corrupt names the field at fault by its dotted path."""
+        check_format(document, where)
+        kind = _known_kind(document, where)
+        files = _field(document, "files", dict, where)
+        executable = _field(document, "executable", list, where)
+        about = document.get(kind, {})
+        if not isinstance(about, dict):
+            raise Corrupt(f"{where}: {kind} is not a mapping")
+        for index, path in enumerate(executable):
+            if not isinstance(path, str):
+                raise Corrupt(f"{where}: executable.{index} is not a text")
+        return cls(
+            kind=kind,
+            count=_natural(files, "count", where),
+            bytes=_natural(files, "bytes", where),
+            sums=_digest(files, "sha256sums", where),
+            executable=tuple(executable),
+            about=about,
+        )
+
+    def to_text(self) -> str:
+        """The canonical text, whose SHA-256 is the version's id."""
+        return to_yaml(self.to_dict())
+
+
+def manifest_of(tree: Tree, kind: str, about: Mapping[str, Any], sums: str) -> Manifest:
+    """The manifest of a tree whose SHA256SUMS has the digest `sums`."""
+    return Manifest(
+        kind=kind, count=len(tree.files), bytes=tree.bytes, sums=sums, executable=tree.executable, about=about
+    )
+
+
+def read_manifest(text: bytes, where: str) -> Manifest:
+    """The manifest in `text`; raises Corrupt."""
+    return Manifest.from_dict(read_yaml(text, where, limit=LARGE), where)
+
+
+def read_files(text: bytes, where: str) -> tuple[str, int]:
+    """Digest of SHA256SUMS and bytes of the payload, without the 15 ms of loading PyYAML where the canonical lines tell."""
+    found = _FILES.findall(text)
+    if len(found) == 1:
+        return found[0][1].decode(), int(found[0][0])
+    manifest = read_manifest(text, where)
+    return manifest.sums, manifest.bytes
+
+
+def resource_text(kind: str) -> str:
+    """The text of resource.yaml."""
+    return to_yaml({"format": FORMAT, "kind": kind})
+
+
+def read_kind(text: bytes, where: str) -> str:
+    """The kind in the text of a resource.yaml; what lhub itself writes is known without parsing it."""
+    for kind in KINDS:
+        if text == resource_text(kind).encode():
+            return kind
+    document = read_yaml(text, where)
+    check_format(document, where)
+    return _known_kind(document, where)
+
+
+def format_text() -> str:
+    """The text of registry.yaml and namespace.yaml."""
+    return to_yaml({"format": FORMAT})
+
+
+def read_format(text: bytes, where: str) -> None:
+    """Raise unless `text` is a document of a format this lhub reads."""
+    if text != format_text().encode():
+        check_format(read_yaml(text, where), where)
+
+
+def check_format(document: Mapping[str, Any], where: str) -> None:
+    """Raise LhubError for a newer format, Corrupt for none."""
+    number = _natural(document, "format", where)
+    if number > FORMAT:
+        raise LhubError(f"{where} has format {number}, this lhub reads format {FORMAT}", hint="pip install --upgrade lhub")
+    if number < 1:
+        raise Corrupt(f"{where}: format is {number}")
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """Canonical YAML: block style, keys in the given order, one text for one value.
+
+    A text is plain if it matches ``[A-Za-z_][A-Za-z0-9_./-]*`` and is no word that YAML 1.1 reads as
+    something else, else double-quoted; an empty mapping or list is ``{}`` or ``[]``.
+    """
+    return "".join(_mapping(document, ""))
+
+
+def _mapping(document: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{_scalar(key)}:\n", *_mapping(value, indent + "  ")]
+        elif isinstance(value, (list, tuple)) and value:
+            lines += [f"{indent}{_scalar(key)}:\n", *_sequence(value, indent)]
+        else:
+            lines.append(f"{indent}{_scalar(key)}: {_scalar(value)}\n")
+    return lines
+
+
+def _sequence(values: Sequence[Any], indent: str) -> list[str]:
+    lines = []
+    for value in values:
+        if isinstance(value, Mapping) and value:
+            first, *rest = _mapping(value, indent + "  ")
+            lines += [f"{indent}- {first[len(indent) + 2 :]}", *rest]
+        else:
+            lines.append(f"{indent}- {_scalar(value)}\n")
+    return lines
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if value in ({}, [], ()):
+        return "[]" if isinstance(value, (list, tuple)) else "{}"
+    raise TypeError(f"a registry document holds texts, whole numbers, true, false, null, lists and mappings, not {value!r}")
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join(_ESCAPED.get(c) or (c if _printable(c) else f"\\U{ord(c):08X}") for c in text) + '"'
+
+
+def _printable(character: str) -> bool:
+    """What YAML lets stand as itself and no editor or `git diff` takes for a line's end."""
+    code = ord(character)
+    return 0x20 <= code <= 0x7E or 0xA0 <= code <= 0xD7FF and code not in (0x2028, 0x2029) or 0xE000 <= code <= 0xFFFD \
+        and code != 0xFEFF or 0x10000 <= code <= 0x10FFFF
+
+
+def read_yaml(text: bytes, where: str, *, limit: int = SMALL) -> dict[str, Any]:
+    """The mapping in `text`; Corrupt for anything a registry's own document never holds."""
+    import yaml  # 15 ms that a pull, a path or a list does not need
+
+    if len(text) > limit:
+        raise Corrupt(f"{where} has {len(text)} bytes or more, at most {limit} are read")
+    try:
+        _guard(yaml.parse(text, Loader=yaml.CSafeLoader), where)
+        document = yaml.load(text, Loader=_loader())  # noqa: S506 (a CSafeLoader that also refuses a key twice)
+    except yaml.YAMLError as error:
+        raise Corrupt(f"{where} is not YAML: {_first_line(error)}") from None
+    except (ValueError, RecursionError, UnicodeError) as error:
+        raise Corrupt(f"{where} is not a document of a registry: {_first_line(error)}") from None
+    if not isinstance(document, dict):
+        raise Corrupt(f"{where} is not a mapping" if text.strip() else f"{where} is empty")
+    if odd := next((key for key in document if not isinstance(key, str)), None):
+        raise Corrupt(f"{where} has a key that is not a text: {str(odd)[:40]!r}")
+    return document
+
+
+def _guard(events: Any, where: str) -> None:
+    """Refuse, event by event, what costs more to build than to read."""
+    import yaml  # as above
+
+    depth = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise Corrupt(f"{where} line {event.start_mark.line + 1}: aliases are refused")
+        if getattr(event, "tag", None):
+            raise Corrupt(f"{where} line {event.start_mark.line + 1}: the tag {str(event.tag)[:60]!r} is refused")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise Corrupt(f"{where} line {event.start_mark.line + 1}: more than {_DEPTH} levels are refused")
+
+
+def _loader() -> Any:
+    import yaml  # as above
+
+    class Loader(yaml.CSafeLoader):
+        """CSafeLoader that refuses a key twice, where PyYAML lets the last one win silently."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if str(key.value) in seen:
+                    raise ValueError(f"the key {str(key.value)[:40]!r} stands twice")
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep=deep)
+
+    return Loader
+
+
+def _first_line(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or str(error) or type(error).__name__
+    mark = getattr(error, "problem_mark", None)
+    return str(problem).split("\n")[0][:120] + (f" (line {mark.line + 1})" if mark else "")
+
+
+def _field(document: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    value = document.get(key)
+    if not isinstance(value, kind):
+        wanted = "a mapping" if kind is dict else "a list"
+        raise Corrupt(f"{where}: {key} is {'missing' if value is None else f'not {wanted}'}")
+    return value
+
+
+def _known_kind(document: Mapping[str, Any], where: str) -> str:
+    kind = document.get("kind")
+    if not isinstance(kind, str):
+        raise Corrupt(f"{where}: kind is {'missing' if kind is None else 'not a text'}")
+    if kind not in KINDS:
+        raise Corrupt(f"{where}: kind is {kind[:40]!r}, known are {', '.join(KINDS)}", hint="a newer lhub may know it")
+    return kind
+
+
+def _natural(document: Mapping[str, Any], key: str, where: str) -> int:
+    value = document.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Corrupt(f"{where}: {key} is {'missing' if value is None else 'not a whole number'}")
+    return value
+
+
+def _digest(document: Mapping[str, Any], key: str, where: str) -> str:
+    value = document.get(key)
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise Corrupt(f"{where}: files.{key} is not 64 hex digits")
+    return value

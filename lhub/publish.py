@@ -1,0 +1,320 @@
+"""Push: a folder becomes a version, and tags name it. The recipe, top to bottom, is FORMAT.md's section "Push".
+
+Before the commit point (a tag's link is renamed) nothing names what was written; after it everything that is left
+can be done again by whoever writes next.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lhub.access import Place, refusal
+from lhub.builds import Task
+from lhub.change import Change, Vanished, Writer, change, prepare, protected_error
+from lhub.errors import Conflict, NotFound, UsageError, listing
+from lhub.folder import Packing, changed, scan
+from lhub.kinds import Recognised, recognise
+from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
+from lhub.session import Session
+from lhub.staging import Staged, changed_error, identify, staging, sweep
+from lhub.store import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a pusher asks for, as he said it."""
+
+    path: str
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    protected_tags: tuple[str, ...] = ()
+    visibility: str | None = None
+    force_update: str | None = None
+    secret: str | None = None
+    message: str = ""
+    expect: str | None = None
+    if_absent: bool = False
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """Every tag that will name the version; `latest` only when no other is given."""
+        return tuple(dict.fromkeys((*self.tags, *self.protected_tags))) or (LATEST,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What a push did.
+
+    `name` is ``alice/X``; `uri` the reference to pull it by; `version` 64 hex digits; `tags` those this push named,
+    `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this content was not there
+    before; `task_id` 24 hex digits; `secret` is given once, at the first push without a namespace; `path` is the
+    immutable folder; `warnings` are sentences about what did not work but lost nothing.
+    """
+
+    name: str
+    uri: str
+    version: str
+    tags: tuple[str, ...]
+    protected_tags: tuple[str, ...]
+    visibility: str
+    new: bool
+    task_id: str
+    path: str
+    secret: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Pushed(uri={self.uri!r}, version={self.version[:12]!r})"  # never the secret
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub push --json` prints it."""
+        return {
+            "name": self.name,
+            "uri": self.uri,
+            "version": self.version,
+            "tags": list(self.tags),
+            "protected_tags": list(self.protected_tags),
+            "visibility": self.visibility,
+            "new": self.new,
+            "task_id": self.task_id,
+            "secret": self.secret,
+            "path": self.path,
+        }
+
+
+def push(session: Session, order: Order) -> Pushed:
+    """Carry out an order; see `lhub.push` for what it raises."""
+    _check(order)
+    with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
+        session.read_root()
+    packing = scan(order.path)
+    found = recognise(packing)
+    target = _target(session, order, packing, found)
+    _refuse(session, target, order)
+    _settle(session, target, order)
+    for _ in range(3):
+        try:
+            return _push(session, target, order)
+        except Vanished:
+            continue  # a collection took the version between two steps
+    return _push(session, target, order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """Where a push goes, and with what."""
+
+    packing: Packing
+    found: Recognised
+    place: Place
+    resource: Resource
+    kind: str
+
+    @property
+    def first(self) -> bool:
+        return not self.place.stands
+
+
+# step 1: refuse early
+
+
+def _check(order: Order) -> None:
+    faults = [fault for tag in (*order.tags, *order.protected_tags) for fault in tag_faults(tag)]
+    if order.secret is not None:
+        faults += secret_faults(order.secret)
+    if order.expect is not None and not is_version_prefix(order.expect):
+        faults.append("--expect takes 8 to 64 hex digits of a version")
+    if order.expect is not None and order.if_absent:
+        faults.append("--expect and --if-absent exclude each other")
+    if order.name and order.force_update and order.name != order.force_update:
+        faults.append("NAME and --force-update name different resources")
+    if other := next((t for t in order.all_tags if twin(t, list(order.all_tags))), None):
+        faults.append(f"the tag {other} is given in two spellings")
+    if faults:
+        raise UsageError(listing("this push cannot be", faults), hint="lhub push --help shows how it is written")
+
+
+def _target(session: Session, order: Order, packing: Packing, found: Recognised) -> _Target:
+    wanted = order.name or order.force_update or found.name
+    if not wanted:
+        raise UsageError(
+            f"{order.path} does not say its name", hint="lhub push PATH NAME, or metas.name in the folder's config.yml"
+        )
+    namespace, name = parse_name(wanted)
+    if namespace is None and session.caller is not None and order.secret is None:
+        namespace = session.caller
+    place = session.place(namespace, name, secret=order.secret)
+    resource = session.resource(namespace, name)
+    stands = resource.kind() if place.stands and place.kind else None
+    kind = "files" if stands == "files" else found.kind
+    if not place.stands:
+        place = _as_new(place, kind)
+    return _Target(packing=packing, found=found, place=place, resource=resource, kind=kind)
+
+
+def _as_new(place: Place, kind: str) -> Place:
+    return Place(
+        resource=place.resource, namespace=place.namespace, own=place.own, maker=True, kind=kind, secret=place.secret
+    )
+
+
+def _refuse(session: Session, target: _Target, order: Order) -> None:
+    """Everything that can be refused before anything is written."""
+    place, resource = target.place, target.resource
+    if error := refusal("push", place, caller=session.caller):
+        raise error
+    if order.visibility and not target.first and (error := refusal("manage", place, caller=session.caller)):
+        raise error
+    session.no_twin(place.namespace, place.resource)
+    if target.first:
+        if order.expect:
+            raise Conflict(f"{resource.name} does not stand, so it is not at {order.expect[:12]}", hint="look again")
+        return
+    if (stands := resource.kind()) != target.kind:
+        raise Conflict(f"{resource.name} holds {stands}, this is {target.kind}", hint="push it under another name")
+    tags = resource.links().tags
+    for tag in order.all_tags:
+        if other := twin(tag, list(tags)):
+            raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
+    pinned = {tag: tags[tag].version for tag in order.all_tags if tag in tags and tags[tag].protected}
+    if pinned:
+        about = target.found.about if target.kind == target.found.kind else {}
+        version = identify(target.packing, target.kind, about)
+        if held := [tag for tag, stands in pinned.items() if stands != version]:
+            raise protected_error(resource.name, held)
+
+
+def _settle(session: Session, target: _Target, order: Order) -> None:
+    """The folders of the resource, with the privacy that it shall have before the first byte is written."""
+    place = target.place
+    session.claim(place.namespace) if place.namespace else session.claim_unnamed()
+    modes = session.modes(place.namespace)
+    private = order.visibility == "private"
+    made = prepare(session.pen, target.resource.folder, modes, private=private)
+    hide = private and not place.private
+    if not made and (hide or (target.first and place.private != private)):
+        session.pen.set_mode(target.resource.folder.path, modes.private if private else modes.public)
+
+
+# steps 2 to 9
+
+
+def writer(session: Session) -> Writer:
+    """The caller, as the one who writes."""
+    return Writer(
+        pen=session.pen,
+        name=session.caller or session.person.account,
+        address=session.person.address,
+        unique=session.unique(),
+        clock=session.clock,
+        timeout=session.timeout,
+        waiting=lambda holder: session.notes(f"waiting for {holder}"),
+    )
+
+
+def _push(session: Session, target: _Target, order: Order) -> Pushed:
+    modes = session.modes(target.place.namespace)
+    me = writer(session)
+    place = target.resource.folder
+    task = Task(session.pen, place, modes, who=me.name, host=session.person.host, clock=session.clock)
+    try:
+        with staging(session.pen, target.resource, modes, me.unique, me.note) as stage:
+            with task.step("receive") as told:
+                for source in target.packing.sources:
+                    stage.take(source)
+                if odd := changed(target.packing):
+                    raise changed_error(odd)
+                about = target.found.about if target.kind == target.found.kind else {}
+                staged = stage.seal(target.kind, about)
+                told.update(files=staged.manifest.count, bytes=staged.manifest.bytes)
+            with task.step("publish") as told, change(target.resource, modes, me) as locked:
+                pushed = _publish(session, target, order, locked, staged, task.id)
+                told.update(version=staged.id, tags=list(pushed.tags), new=pushed.new)
+    except BaseException as error:
+        _tell_failure(task, error)
+        raise
+    task.event("succeeded", "push")
+    sweep(session.pen, place, uid=session.person.uid)
+    session.index.add(staged.id, target.kind, staged.manifest.bytes)
+    session.index.save()
+    return pushed
+
+
+def _tell_failure(task: Task, error: BaseException) -> None:
+    """The task's last word, if the disk still takes one."""
+    try:
+        task.event("failed", "push", {"message": str(error) or type(error).__name__})
+    except OSError:
+        return  # the reason is on its way to the caller; a log that cannot be written must not hide it
+
+
+def _publish(session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str) -> Pushed:
+    """Steps 4 to 9, under the lock."""
+    tags, protected = order.all_tags, tuple(dict.fromkeys(order.protected_tags))
+    locked.refuse_protected(tags, staged.id)
+    if order.expect:
+        locked.expect(tags, order.expect)
+    if order.if_absent:
+        _refuse_present(locked, tags)
+    secret = _keep_secret(target, order, locked)
+    locked.fix_kind(target.kind)
+    before = locked.recorded.visibility if locked.recorded else None
+    new = locked.publish(staged)
+    pinned = locked.pin(protected, staged.id)
+    moved = locked.move(tags, staged.id, exclusively=order.if_absent)
+    visibility = order.visibility or locked.visibility()
+    if pinned or moved or visibility != before:
+        locked.record(
+            "push" if pinned or moved else "visibility",
+            version=staged.id if pinned or moved else None,
+            tags=tags if pinned or moved else (),
+            protected=protected if pinned or moved else (),
+            visibility=visibility if visibility != before else None,
+            message=order.message,
+        )
+    if visibility != locked.visibility():
+        locked.set_visibility(visibility)
+    return Pushed(
+        name=target.resource.name,
+        uri=str(_uri(target, tags[0])),
+        version=staged.id,
+        tags=tags,
+        protected_tags=protected,
+        visibility=visibility,
+        new=new,
+        task_id=task,
+        path=target.resource.folder.version(staged.id).files,
+        secret=secret,
+        warnings=tuple(locked.warnings),
+    )
+
+
+def _refuse_present(locked: Change, tags: tuple[str, ...]) -> None:
+    if standing := [tag for tag in tags if tag in locked.links.tags]:
+        raise Conflict(
+            f"{locked.resource.name}:{', '.join(standing)} stands already", hint="--if-absent only makes new tags"
+        )
+
+
+def _keep_secret(target: _Target, order: Order, locked: Change) -> str | None:
+    """The secret of a new resource without a namespace, to be printed once; its verifier is kept before the kind is."""
+    if target.place.namespace is not None or not target.first:
+        return None
+    if target.resource.kind() is not None:
+        raise Conflict(f"{target.resource.name} was pushed by somebody else just now", hint="choose another name")
+    from lhub.verifier import new_secret, verifier  # for resources without a namespace only
+
+    secret = order.secret or new_secret()
+    locked.keep_secret(verifier(secret))
+    return secret
+
+
+def _uri(target: _Target, tag: str) -> Ref:
+    place = target.place
+    if place.namespace is None:
+        return Ref(resource=place.resource, tag=tag, scheme="jinahub")
+    scheme = "jinaai" if target.kind == "executor" else "lhub"
+    return Ref(resource=place.resource, namespace=place.namespace, tag=tag, scheme=scheme)
+
+

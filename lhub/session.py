@@ -1,0 +1,256 @@
+"""A session: one person at one registry, and the facts about what he asks for.
+
+The doors hand in all that comes from outside (login, clock, home); this room looks at the registry's folders and
+asks `access` for its yes or no. Verbs begin here.
+
+>>> session = Session(root="/nowhere/registry", caller="alice", person=person())
+>>> session.resource("alice", "X").name
+'alice/X'
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lhub.access import Place, Verb, refusal
+from lhub.disk import Pen, is_folder, read_small
+from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
+from lhub.identity import Person, person
+from lhub.index import Index
+from lhub.layout import ONE_PERSON, SCRATCH, Modes, NamespaceFolder, RegistryFolder, is_private, modes_of
+from lhub.manifest import SMALL, format_text, read_format
+from lhub.names import Ref, parse_namespace, twin
+from lhub.store import Resource, again
+
+__all__ = ["Session", "person"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One person at one registry.
+
+    `caller` is the namespace he is logged in to (None: nobody); `notes` is told what a person should know though
+    nothing failed; `keep` are folders that a pull never replaces; `clock` gives seconds since 1970; `timeout` is
+    how many seconds to wait for a lock.
+    """
+
+    root: str
+    caller: str | None
+    person: Person
+    pen: Pen = field(default_factory=Pen)
+    index: Index = field(default_factory=lambda: Index(None))
+    notes: Callable[[str], None] = lambda sentence: None
+    clock: Callable[[], float] = time.time
+    timeout: float = 60.0
+    keep: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> RegistryFolder:
+        """The root, as a place of paths."""
+        return RegistryFolder(self.root)
+
+    def unique(self) -> str:
+        """A name that nobody else gives: host, process, chance."""
+        host = "".join(c for c in self.person.host if c.isalnum() or c == "-")[:32]
+        return f"{host}-{os.getpid()}-{os.urandom(6).hex()}"
+
+    # the registry
+
+    def read_root(self) -> None:
+        """Raise unless a registry that this lhub reads stands at the root."""
+        try:
+            text = again(lambda: read_small(self.folder.file, limit=SMALL))
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._no_registry() from None
+        except PermissionError:
+            raise Denied(f"{self.root} may not be read by you", hint="its owner and mode decide who may") from None
+        read_format(text, f"the registry {self.root}")
+
+    def _no_registry(self) -> LhubError:
+        if os.path.isdir(self.root):
+            return NotFound(f"{self.root} is not a registry, it has no registry.yaml", hint=f"lhub init {self.root}")
+        if os.path.lexists(self.root):
+            return UsageError(f"{self.root} is not a folder", hint="--root or LHUB_ROOT names a folder")
+        return NotFound(f"there is no registry at {self.root}", hint=f"lhub init {self.root}")
+
+    def make_root(self) -> bool:
+        """Make the registry if it is not there; False when it stood already."""
+        try:
+            self.read_root()
+        except NotFound:
+            self._make_root()
+            return True
+        return False
+
+    def _make_root(self) -> None:
+        parent = os.path.dirname(self.root) or "/"
+        if not os.path.isdir(parent):
+            raise NotFound(f"{self.root} cannot be made, {parent} is not there", hint=f"mkdir -p {parent}")
+        try:
+            made = self.pen.make_folder(self.root, 0o755)
+            others = [name for name in os.listdir(self.root) if not name.startswith(SCRATCH)]
+            if others and "registry.yaml" not in others:
+                raise Conflict(
+                    f"{self.root} holds other things and is not a registry", hint="name an empty or a new folder"
+                )
+            scratch = f"{self.root}/{SCRATCH}{self.unique()}"
+            self.pen.create(self.folder.file, format_text().encode(), 0o644, scratch=scratch)
+            self.pen.sync_folder(self.root)
+            if made:
+                self.pen.sync_folder(parent)
+        except PermissionError:
+            raise Denied(f"{self.root} cannot be written by you", hint="--root or LHUB_ROOT names another place") from None
+        self.read_root()
+        self.notes(f"made the registry {self.root}")
+
+    # namespaces
+
+    def claim(self, name: str) -> None:
+        """Make a namespace one's own by making its folder; Denied when it is somebody else's, Conflict for a case twin."""
+        self.make_root()
+        folder = self.folder.namespace(parse_namespace(name))
+        if other := twin(name, os.listdir(self.root)):
+            raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
+        try:
+            made = self.pen.make_folder(folder.path, ONE_PERSON.public)
+        except PermissionError:
+            raise Denied(
+                f"you may not make the namespace {name} in {self.root}", hint="the registry's owner decides who may"
+            ) from None
+        if not made and not self.owns(name):
+            raise Denied(f"the namespace {name} belongs to somebody else", hint="lhub login with another name")
+        self._describe(folder)
+        if made:
+            self.pen.sync_folder(self.root)
+
+    def _describe(self, folder: NamespaceFolder) -> None:
+        if os.path.lexists(folder.file):
+            return
+        scratch = f"{folder.path}/{SCRATCH}{self.unique()}"
+        modes = modes_of(os.lstat(folder.path).st_mode)
+        self.pen.create(folder.file, format_text().encode(), modes.file, scratch=scratch)
+        self.pen.sync_folder(folder.path)
+
+    def claim_unnamed(self) -> None:
+        """Make the folder of resources without a namespace, which the owner of the root does."""
+        self.make_root()
+        root = os.stat(self.root)
+        folder = self.folder.namespace(None)
+        if is_folder(folder.path):
+            return
+        if root.st_uid != self.person.uid:
+            raise Denied(
+                f"{self.root} takes nothing without a namespace yet", hint="its owner makes the place by a first such push"
+            )
+        self.pen.make_folder(folder.path, 0o1777 if root.st_mode & 0o1002 == 0o1002 else 0o755)
+        self._describe(folder)
+        self.pen.sync_folder(self.root)
+
+    def owns(self, namespace: str) -> bool:
+        """Whether the kernel lets the caller be the owner of a namespace, or a member of its team."""
+        try:
+            status = os.lstat(self.folder.namespace(namespace).path)
+        except FileNotFoundError:
+            return True  # nobody's yet
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        return status.st_uid == self.person.uid or self._in_team(status)
+
+    def _in_team(self, status: os.stat_result) -> bool:
+        return modes_of(status.st_mode) is not ONE_PERSON and status.st_gid in self.person.groups
+
+    def modes(self, namespace: str | None) -> Modes:
+        """The modes that hold in a namespace."""
+        try:
+            return modes_of(os.lstat(self.folder.namespace(namespace).path).st_mode) if namespace else ONE_PERSON
+        except FileNotFoundError:
+            return ONE_PERSON
+
+    # resources
+
+    def resource(self, namespace: str | None, name: str) -> Resource:
+        """A resource by its name, whether it stands or not."""
+        return Resource(
+            self.folder.namespace(namespace).resource(name).path, f"{namespace}/{name}" if namespace else name
+        )
+
+    def place(self, namespace: str | None, name: str, *, secret: str | None = None) -> Place:
+        """The facts about one resource that decide who may do what."""
+        resource = self.resource(namespace, name)
+        status = resource.status()
+        try:
+            kind = resource.kind() if status else None
+        except PermissionError:
+            kind = ""  # private and another's: it stands, and is not to be seen
+        return Place(
+            resource=name,
+            namespace=namespace,
+            own=self._own(namespace),
+            stands=kind is not None,
+            private=status is not None and is_private(status.st_mode),
+            maker=status is None or self._makes(namespace, status),
+            kind=kind or "executor",
+            secret=self._proves(resource, secret) if namespace is None else None,
+        )
+
+    def place_seen(self, namespace: str | None, name: str) -> Place:
+        """The few facts that decide whether a listing shows a resource."""
+        status = self.resource(namespace, name).status()
+        private = status is not None and is_private(status.st_mode)
+        own = private and self._own(namespace)
+        return Place(resource=name, namespace=namespace, own=own, stands=status is not None, private=private)
+
+    def _own(self, namespace: str | None) -> bool:
+        if namespace is None or self.caller is None:
+            return False
+        if namespace == self.caller:
+            return self.owns(namespace)
+        try:
+            return self._in_team(os.lstat(self.folder.namespace(namespace).path))
+        except FileNotFoundError:
+            return False
+
+    def _makes(self, namespace: str | None, resource: os.stat_result) -> bool:
+        owner = os.lstat(self.folder.namespace(namespace).path).st_uid
+        return self.person.uid in (resource.st_uid, owner)
+
+    def _proves(self, resource: Resource, secret: str | None) -> bool | None:
+        """Whether a secret is the right one; None when none was given."""
+        if secret is None:
+            return None
+        from lhub.verifier import matches  # 40 ms of scrypt, for resources without a namespace only
+
+        try:
+            return matches(secret, read_small(resource.folder.secret, limit=SMALL))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            return False  # another's: the kernel lets only its maker prove it
+
+    def seen(self, ref: Ref) -> Resource:
+        """The resource of a reference, if the caller may see it; NotFound is the answer for absent and hidden alike."""
+        return self.permitted("pull", ref)
+
+    def permitted(self, verb: Verb, ref: Ref) -> Resource:
+        """The resource of a reference, if the caller may do `verb` to it."""
+        self.read_root()
+        place = self.place(ref.namespace, ref.resource, secret=ref.secret)
+        error = refusal("pull", place, caller=self.caller) or refusal(verb, place, caller=self.caller)
+        if error:
+            raise error
+        if ref.scheme in ("jinaai", "jinahub") and place.kind != "executor":
+            raise NotFound(f"{ref.name} holds {place.kind}, not an Executor", hint=f"lhub://{ref.name} names any kind")
+        return self.resource(ref.namespace, ref.resource)
+
+    def no_twin(self, namespace: str | None, name: str) -> None:
+        """Raise Conflict when a resource stands whose name differs only by case."""
+        folder = self.folder.namespace(namespace).path
+        other = twin(name, os.listdir(folder)) if is_folder(folder) else None
+        if other and self.resource(namespace, other).kind():
+            raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
+
+

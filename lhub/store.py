@@ -1,0 +1,232 @@
+"""A resource as it lies on disk, read: its kind, its tags and pins, its versions.
+
+Nothing here takes a lock, runs git or writes. A folder is listed before a link in it is believed (on NFS only a
+listing refreshes names), a pin wins over its tag, and a link counts only when it says ``.lhub/versions/<id>``.
+A version is opened once and read below that descriptor, so that a collection beside us moves nothing away.
+
+>>> Resource("/srv/registry/alice/X", "alice/X").folder.tag("v1")
+'/srv/registry/alice/X/v1'
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from lhub.disk import digest_text, open_folder, opened_beneath, read_small
+from lhub.errors import Corrupt, NotFound, UsageError
+from lhub.layout import MANIFEST, PIN, SUMS, ResourceFolder, is_private, is_version, read_link, trashed
+from lhub.manifest import LARGE, SMALL, Manifest, read_files, read_kind, read_manifest
+from lhub.names import LATEST, Ref, is_tag
+from lhub.tags import Links, Tag
+from lhub.tree import read_sums
+
+_T = TypeVar("_T")
+_SUMS_LIMIT = 512 * 1024 * 1024
+_ANEW = frozenset({errno.ENOENT, errno.ESTALE})
+
+
+def again(read: Callable[[], _T]) -> _T:
+    """The answer of `read`, asked anew at most three times while a network file system catches up."""
+    for pause in (0.01, 0.1):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in _ANEW:
+                raise
+        time.sleep(pause)
+    return read()
+
+
+class Resource:
+    """One resource, to be read; `name` is how a person calls it."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self.folder = ResourceFolder(path)
+        self.name = name
+
+    def status(self) -> os.stat_result | None:
+        """What the kernel says of the folder; None when there is none, or something else of that name."""
+        try:
+            status = os.lstat(self.folder.path)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None
+        return status if stat.S_ISDIR(status.st_mode) else None
+
+    def kind(self) -> str | None:
+        """The kind, or None while nothing was pushed; raises Corrupt for a resource.yaml that no push wrote."""
+        try:
+            text = read_small(self.folder.file, limit=SMALL)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return read_kind(text, f"resource.yaml of {self.name}")
+
+    @staticmethod
+    def visibility(status: os.stat_result | None) -> str:
+        """``public`` or ``private``: the folder's mode is the resource's visibility."""
+        return "private" if status is None or is_private(status.st_mode) else "public"
+
+    def links(self, names: list[str] | None = None) -> Links:
+        """Every tag, pins winning; `names` is the folder's listing if it was just made."""
+        tags: dict[str, Tag] = {}
+        odd: dict[str, str] = {}
+        for name in sorted(os.listdir(self.folder.path) if names is None else names, key=lambda name: not name.startswith(PIN)):
+            protected = name.startswith(PIN)
+            tag = name[len(PIN) :] if protected else name
+            if not is_tag(tag) or (tag in tags and tags[tag].protected):
+                continue
+            try:
+                tags[tag] = self._link(name, tag, protected)
+            except Corrupt as error:
+                odd[name] = str(error)
+            except FileNotFoundError:
+                continue  # removed since the listing
+        return Links(tags=tags, odd=odd)
+
+    def _link(self, name: str, tag: str, protected: bool) -> Tag:
+        path = f"{self.folder.path}/{name}"
+        status = os.lstat(path)
+        if not stat.S_ISLNK(status.st_mode):
+            raise Corrupt(f"the tag {tag} of {self.name} is not a link", hint="somebody put it there by hand")
+        text = os.readlink(path)
+        if not text:
+            raise FileNotFoundError(errno.ENOENT, "an empty link", path)  # Gluster, while the link is replaced
+        version = read_link(text)
+        if version is None:
+            raise Corrupt(
+                f"the tag {tag} of {self.name} points outside its versions", hint="nothing was read; push the tag again"
+            )
+        return Tag(tag=tag, version=version, protected=protected, uid=status.st_uid, when=status.st_mtime)
+
+    def resolve(self, ref: Ref) -> str:
+        """The id of the version a reference means; raises NotFound, Corrupt, or UsageError for a version not told apart."""
+        if ref.version is not None:
+            return self._by_prefix(ref.version)
+        tag = ref.tag or LATEST
+        return again(lambda: self._by_tag(tag))
+
+    def _by_tag(self, tag: str) -> str:
+        names = set(os.listdir(self.folder.path))
+        for name in (f"{PIN}{tag}", tag):
+            if name in names:
+                return self._link(name, tag, protected=name != tag).version
+        shown = ", ".join(sorted(name for name in names if is_tag(name) and name != "resource.yaml")[:8])
+        raise NotFound(
+            f"{self.name}:{tag} is not here",
+            hint=f"its tags are {shown}" if shown else "it has no tag, only versions: lhub log shows them",
+        )
+
+    def _by_prefix(self, prefix: str) -> str:
+        names = os.listdir(self.folder.versions)
+        found = sorted({id for name in names if (id := _published(name)) and id.startswith(prefix)})
+        if not found:
+            raise NotFound(f"{self.name}@{prefix} is not here", hint=f"lhub log {self.name} lists its versions")
+        if len(found) > 1:
+            raise UsageError(
+                f"{self.name}@{prefix} is not one version but {len(found)}: {', '.join(id[:12] for id in found[:5])}",
+                hint="give more digits",
+            )
+        return found[0]
+
+    @contextmanager
+    def opened(self, version: str) -> Iterator[Version]:
+        """A version to read, wherever it lies while it is open; NotFound when it is gone."""
+        descriptor = again(lambda: self._open(version))
+        try:
+            yield Version(self.name, version, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _open(self, version: str) -> int:
+        try:
+            return open_folder(self.folder.version(version).path)
+        except FileNotFoundError:
+            for name in os.listdir(self.folder.versions):
+                if trashed(name) == version:
+                    return open_folder(self.folder.version(name).path)
+            raise
+        except NotADirectoryError:
+            raise Corrupt(f"{self.name}@{version[:12]} is not a folder", hint="push it again") from None
+
+    def has(self, version: str) -> bool:
+        """Whether a version stands in its place (not in the trash)."""
+        try:
+            return stat.S_ISDIR(os.lstat(self.folder.version(version).path).st_mode)
+        except FileNotFoundError:
+            return False
+
+
+def _published(name: str) -> str | None:
+    return name if is_version(name) else trashed(name)
+
+
+class Version:
+    """An open version; each of its documents is checked against the digest that names it."""
+
+    def __init__(self, name: str, id: str, descriptor: int) -> None:  # noqa: A002 (the field's word)
+        self.id = id
+        self.where = f"{name}@{id[:12]}"
+        self.descriptor = descriptor
+        self._text: bytes | None = None
+
+    def manifest_text(self) -> bytes:
+        """The manifest's text; Corrupt when its SHA-256 is not the version's id."""
+        if self._text is None:
+            text = self._read(MANIFEST, LARGE)
+            if digest_text(text) != self.id:
+                raise Corrupt(f"manifest.yaml of {self.where} is not what was published", hint=_DAMAGED)
+            self._text = text
+        return self._text
+
+    def manifest(self) -> Manifest:
+        """The manifest."""
+        return read_manifest(self.manifest_text(), f"manifest.yaml of {self.where}")
+
+    def sums(self) -> dict[str, str]:
+        """Path to digest; Corrupt when SHA256SUMS is not the one the manifest names."""
+        expected, _ = self._files()
+        text = self._read(SUMS, _SUMS_LIMIT)
+        if digest_text(text) != expected:
+            raise Corrupt(f"SHA256SUMS of {self.where} is not what was published", hint=_DAMAGED)
+        try:
+            return read_sums(text.decode())
+        except UnicodeDecodeError:
+            raise Corrupt(f"SHA256SUMS of {self.where} is not UTF-8", hint=_DAMAGED) from None
+
+    def payload_size(self) -> int:
+        """The size of the payload, as the manifest says."""
+        return self._files()[1]
+
+    def _files(self) -> tuple[str, int]:
+        return read_files(self.manifest_text(), f"manifest.yaml of {self.where}")
+
+    @contextmanager
+    def file(self, path: str) -> Iterator[int]:
+        """One open file of the payload."""
+        try:
+            folder = open_folder("files", beneath=self.descriptor)
+        except (FileNotFoundError, NotADirectoryError):
+            raise Corrupt(f"{self.where} has no folder files", hint=_DAMAGED) from None
+        try:
+            with opened_beneath(folder, path) as descriptor:
+                yield descriptor
+        except FileNotFoundError:
+            raise Corrupt(f"{path} of {self.where} is missing", hint=_DAMAGED) from None
+        finally:
+            os.close(folder)
+
+    def _read(self, name: str, limit: int) -> bytes:
+        try:
+            return read_small(name, limit=limit, beneath=self.descriptor)
+        except FileNotFoundError:
+            raise Corrupt(f"{self.where} has no {name}", hint=_DAMAGED) from None
+        except Corrupt as error:
+            raise Corrupt(f"{self.where}: {error}", hint=_DAMAGED) from None
+
+
+_DAMAGED = "its owner mends it by pushing the same content again"
