@@ -18,7 +18,7 @@ from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary
 from lhub.identity import account_of
-from lhub.layout import SCRATCH, Modes, ResourceFolder, is_version, link_to, trashed
+from lhub.layout import SCRATCH, Modes, ResourceFolder, is_version, link_to, trash_name, trashed
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.staging import Staged, agrees
@@ -187,7 +187,7 @@ class Change:
                     raise
                 if agrees(self.resource, staged):
                     return False
-                self.pen.rename(final, f"{self.place.versions}/.trash.{int(self.writer.clock())}.{staged.id}")
+                self.pen.rename(final, f"{self.place.versions}/{trash_name(staged.id, self.writer.clock())}")
             else:
                 self.pen.sync_folder(self.place.versions)
                 return True

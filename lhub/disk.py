@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt, LhubError
-from lhub.tree import is_inside
+from lhub.names import is_inside
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,7 +59,7 @@ class Pen:
         """Make each folder that is not there yet; no member of `paths` may be a link."""
         for path in paths:
             if not self.make_folder(path, mode) and not is_folder(path):
-                raise Corrupt(f"{path} is not a folder", hint="lhub doctor explains what is unusual")
+                raise Corrupt(f"{path} is not a folder", hint="look what stands there")
 
     def set_mode(self, path: str, mode: int) -> None:
         """Set the mode of a file or folder of one's own, never through a link, and see that it stuck."""

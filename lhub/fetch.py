@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lhub.disk import Pen, is_folder, transfer
-from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
+from lhub.errors import Conflict, Corrupt, LhubError, UsageError
 from lhub.names import Ref
 from lhub.session import Session
-from lhub.store import Resource, Version
+from lhub.store import Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +34,13 @@ class Pulled:
 
 def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
     """Lay a version out at `destination` (default: a folder named like the resource, here); see `lhub.pull`."""
-    resource, version = find(session, ref)
+    resource, version = session.find(ref)
     path = os.path.abspath(destination or ref.resource)
     _refuse(session, path, force=force)
     with resource.opened(version) as opened, _beside(path, session.unique()) as folder:
         _lay_out(opened, folder)
         _put(folder, path, force=force)
     return Pulled(ref=str(ref), name=ref.name, version=version, path=path)
-
-
-def find(session: Session, ref: Ref) -> tuple[Resource, str]:
-    """The resource and the version that a reference means for this caller."""
-    if ref.docker:
-        raise NotFound(f"{ref} has no container image", hint=f"{Ref(resource=ref.resource, namespace=ref.namespace, tag=ref.tag)} is its source")
-    resource = session.seen(ref)
-    try:
-        return resource, resource.resolve(ref)
-    except PermissionError:
-        raise NotFound(f"{ref.name} is not here", hint="lhub list shows what you may see") from None
 
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:

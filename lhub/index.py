@@ -15,7 +15,7 @@ import re
 from lhub.disk import Pen, read_small
 from lhub.errors import LhubError
 
-_LINE = re.compile(rb"^([0-9a-f]{64}) ([a-z]+) ([0-9]+) \.$", re.MULTILINE)
+_LINE = rb"(?m)^([0-9a-f]{64}) ([a-z]+) ([0-9]+) \.$"
 _LIMIT = 64 << 20
 
 
@@ -49,7 +49,7 @@ class Index:
     def _all(self) -> dict[str, tuple[str, int]]:
         if self._known is None:
             self._known = {}
-            for id_, kind, size in _LINE.findall(self._text()):
+            for id_, kind, size in re.findall(_LINE, self._text()):
                 self._known[id_.decode()] = (kind.decode(), int(size))
         return self._known
 

@@ -11,8 +11,7 @@ True
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lhub.names import UNNAMED
 
@@ -22,23 +21,22 @@ MANIFEST, SUMS, FILES = "manifest.yaml", "SHA256SUMS", "files"
 SCRATCH = ".tmp."
 """Names under `versions/` that start so are nobody's business but their maker's."""
 
-_LINK = re.compile(r"\.lhub/versions/([0-9a-f]{64})")
-_VERSION = re.compile(r"[0-9a-f]{64}")
-_TRASHED = re.compile(r"\.trash\.[0-9]+\.([0-9a-f]{64})")
+_LINK = ".lhub/versions/"
+_TRASH = ".trash."
+_HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Modes:
+class Modes(NamedTuple):
     """Owner, group and others as the kernel shall enforce them; set explicitly, whatever the umask."""
 
-    public: int = 0o755
-    private: int = 0o700
-    inner: int = 0o755
-    file: int = 0o644
-    lock: int = 0o600
+    public: int
+    private: int
+    inner: int
+    file: int
+    lock: int
 
 
-ONE_PERSON = Modes()
+ONE_PERSON = Modes(public=0o755, private=0o700, inner=0o755, file=0o644, lock=0o600)
 TEAM = Modes(public=0o2775, private=0o2770, inner=0o2775, file=0o664, lock=0o660)
 STAGING, VERSION_FOLDER, PAYLOAD, EXECUTABLE = 0o700, 0o555, 0o444, 0o555
 
@@ -53,11 +51,22 @@ def is_private(resource_mode: int) -> bool:
     return not resource_mode & 0o005
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryFolder:
+class _Folder:
+    """A folder of a registry by its path. (No dataclass: four of them would cost every command 3 ms.)"""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
+
+class RegistryFolder(_Folder):
     """The root of a registry."""
 
-    path: str
+    __slots__ = ()
 
     @property
     def file(self) -> str:
@@ -69,11 +78,10 @@ class RegistryFolder:
         return NamespaceFolder(f"{self.path}/{name or UNNAMED}")
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceFolder:
+class NamespaceFolder(_Folder):
     """A namespace; its owner on disk is its owner."""
 
-    path: str
+    __slots__ = ()
 
     @property
     def file(self) -> str:
@@ -85,11 +93,10 @@ class NamespaceFolder:
         return ResourceFolder(f"{self.path}/{name}")
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceFolder:
+class ResourceFolder(_Folder):
     """A resource: its tags and pins, and under `.lhub/` all that they name."""
 
-    path: str
+    __slots__ = ()
 
     @property
     def file(self) -> str:
@@ -166,11 +173,10 @@ class ResourceFolder:
         return f"{self.path}/.lhub/versions/{SCRATCH}{unique}"
 
 
-@dataclass(frozen=True, slots=True)
-class VersionFolder:
+class VersionFolder(_Folder):
     """A version, published or staged."""
 
-    path: str
+    __slots__ = ()
 
     @property
     def manifest(self) -> str:
@@ -194,21 +200,26 @@ class VersionFolder:
 
 def link_to(version: str) -> str:
     """What the link of a tag or a pin says."""
-    return f".lhub/versions/{version}"
+    return _LINK + version
 
 
 def read_link(text: str) -> str | None:
     """The version that a link names; None for a link that leads anywhere else."""
-    match = _LINK.fullmatch(text)
-    return match[1] if match else None
+    version = text.removeprefix(_LINK)
+    return version if version != text and is_version(version) else None
 
 
 def is_version(name: str) -> bool:
     """Whether a name under `versions/` is a published version."""
-    return _VERSION.fullmatch(name) is not None
+    return len(name) == 64 and _HEX.issuperset(name)
+
+
+def trash_name(version: str, now: float) -> str:
+    """The name under `versions/` of a version that goes to the trash."""
+    return f"{_TRASH}{int(now)}.{version}"
 
 
 def trashed(name: str) -> str | None:
     """The version id of a name under `versions/` that is in the trash."""
-    match = _TRASHED.fullmatch(name)
-    return match[1] if match else None
+    when, _, version = name.removeprefix(_TRASH).partition(".")
+    return version if name.startswith(_TRASH) and when.isdecimal() and is_version(version) else None

@@ -19,10 +19,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lhub.errors import Corrupt, LhubError
-from lhub.tree import Tree
+
+if TYPE_CHECKING:
+    from lhub.tree import Tree
 
 FORMAT = 1
 KINDS = ("executor", "docarray", "files", "base")
@@ -30,10 +32,10 @@ SMALL, LARGE = 64 * 1024, 4 * 1024 * 1024
 """Bytes: more than any honest registry.yaml or resource.yaml, and any honest manifest.yaml, has."""
 _DEPTH = 16
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_PLAIN = r"[A-Za-z_][A-Za-z0-9_./-]*"
 _WORDS = frozenset("y n yes no true false on off null nan inf".split())
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_FILES = re.compile(rb'^files:\n  count: [0-9]+\n  bytes: ([0-9]+)\n  sha256sums: "?([0-9a-f]{64})"?\n', re.MULTILINE)
+_FILES = rb'(?m)^files:\n  count: [0-9]+\n  bytes: ([0-9]+)\n  sha256sums: "?([0-9a-f]{64})"?\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ def read_manifest(text: bytes, where: str) -> Manifest:
 
 def read_files(text: bytes, where: str) -> tuple[str, int]:
     """Digest of SHA256SUMS and bytes of the payload, without the 15 ms of loading PyYAML where the canonical lines tell."""
-    found = _FILES.findall(text)
+    found = re.findall(_FILES, text)
     if len(found) == 1:
         return found[0][1].decode(), int(found[0][0])
     manifest = read_manifest(text, where)
@@ -177,7 +179,7 @@ def _sequence(values: Sequence[Any], indent: str) -> list[str]:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
+        return value if re.fullmatch(_PLAIN, value) and value.lower() not in _WORDS else _quoted(value)
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -14,7 +14,6 @@ The grammar is that of Jina's own references (``jinaai://``, ``jinahub://``), wi
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from lhub.errors import UsageError, listing
@@ -23,11 +22,12 @@ LATEST = "latest"
 UNNAMED = "_"
 """The folder of resources without a namespace; no namespace can have this name."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_VERSION = re.compile(r"[0-9a-f]{8,64}")
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_LETTERS = _FIRST | frozenset("._-")
+_HEX = frozenset("0123456789abcdef")
 _ENDINGS = (".lock", ".git", ".yaml", ".yml", ".")
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_DEVICES = frozenset(("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))))
+_LONGEST = 128
 _SCHEMES = ("jinaai", "jinaai+docker", "jinahub", "jinahub+docker", "lhub")
 _FORMS = "a reference is alice/X, alice/X:tag, alice/X@version, jinaai://alice/X:tag or jinahub://X:secret/tag"
 
@@ -80,8 +80,8 @@ def parse_ref(text: str) -> Ref:
 
 def _modern(body: str, scheme: str, docker: bool) -> tuple[Ref, list[str]]:
     """``[alice/]X``, then ``:tag`` or ``@version``."""
-    cut = re.search("[:@]", body)
-    head, selector, rest = (body[: cut.start()], cut.group(), body[cut.end() :]) if cut else (body, "", "")
+    end = min((place for place in (body.find(":"), body.find("@")) if place >= 0), default=len(body))
+    head, selector, rest = body[:end], body[end : end + 1], body[end + 1 :]
     namespace, slash, resource = head.partition("/")
     if not slash:
         namespace, resource = "", head
@@ -151,36 +151,41 @@ def parse_namespace(text: str) -> str:
 
 def name_faults(name: str, part: str) -> list[str]:
     """A sentence for each thing wrong with the name of a namespace or resource."""
-    return _faults(name, f"the {part}", _NAME, "A-Z a-z 0-9 . _ -", "a letter or digit")
+    return _faults(name, f"the {part}", _FIRST, "a letter or digit")
 
 
 def tag_faults(tag: str) -> list[str]:
     """A sentence for each thing wrong with a tag."""
-    return _faults(tag, "the tag", _TAG, "A-Z a-z 0-9 _ . -", "a letter, digit or '_'")
+    return _faults(tag, "the tag", _FIRST | {"_"}, "a letter, digit or '_'")
 
 
 def secret_faults(secret: str) -> list[str]:
     """A sentence for each thing wrong with a secret; it is never repeated."""
     if not secret:
         return ["the secret after the colon is empty"]
-    if re.search(r"[\s/\x00-\x1f\x7f]", secret):
+    if any(character.isspace() or character == "/" or not character.isprintable() for character in secret):
         return ["the secret has a slash, white space or a control character"]
     return []
 
 
 def is_name(name: str) -> bool:
     """Whether a folder found on disk can be a namespace or a resource."""
-    return _NAME.fullmatch(name) is not None and not _reserved(name)
+    return bool(name) and not name_faults(name, "")
 
 
 def is_tag(name: str) -> bool:
     """Whether a link found on disk can be a tag."""
-    return _TAG.fullmatch(name) is not None and not _reserved(name)
+    return bool(name) and not tag_faults(name)
 
 
 def is_version_prefix(text: str) -> bool:
     """Whether a text can name a version: 8 to 64 hex digits."""
-    return _VERSION.fullmatch(text) is not None
+    return 8 <= len(text) <= 64 and _HEX.issuperset(text)
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path stays below the folder it is laid out in: relative, no empty, '.' or '..' part, no NUL."""
+    return "\0" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 def twin(name: str, siblings: list[str]) -> str | None:
@@ -190,24 +195,19 @@ def twin(name: str, siblings: list[str]) -> str | None:
     return next((other for other in siblings if other.lower() == name.lower()), None)
 
 
-def _reserved(name: str) -> bool:
-    return name.lower().endswith(_ENDINGS) or _DEVICE.fullmatch(name) is not None
-
-
-def _faults(name: str, what: str, grammar: re.Pattern[str], alphabet: str, first: str) -> list[str]:
+def _faults(name: str, what: str, first: frozenset[str], first_words: str) -> list[str]:
     if not name:
         return [f"{what} is empty"]
-    if len(name) > 128:
-        return [f"{what} has {len(name)} characters, 128 are allowed"]
-    if grammar.fullmatch(name):
-        if name.lower().endswith(_ENDINGS):
-            return [f"{what} ends in '{next(e for e in _ENDINGS if name.lower().endswith(e))}'"]
-        return [f"{what} is the name of a Windows device"] if _DEVICE.fullmatch(name) else []
-    odd = next(((i, c) for i, c in enumerate(name) if not re.match("[A-Za-z0-9._-]", c)), None)
-    if odd is None:
-        return [f"{what} starts with '{name[0]}', it must start with {first}"]
-    place, character = odd
-    return [f"{what} has {_character(character)} at position {place + 1}, allowed are {alphabet}"]
+    if len(name) > _LONGEST:
+        return [f"{what} has {len(name)} characters, {_LONGEST} are allowed"]
+    if not _LETTERS.issuperset(name):
+        place, odd = next((place, character) for place, character in enumerate(name) if character not in _LETTERS)
+        return [f"{what} has {_character(odd)} at position {place + 1}, allowed are A-Z a-z 0-9 . _ -"]
+    if name[0] not in first:
+        return [f"{what} starts with '{name[0]}', it must start with {first_words}"]
+    if name.lower().endswith(_ENDINGS):
+        return [f"{what} ends in '{next(end for end in _ENDINGS if name.lower().endswith(end))}'"]
+    return [f"{what} is the name of a Windows device"] if name.lower().partition(".")[0] in _DEVICES else []
 
 
 def _character(character: str) -> str:

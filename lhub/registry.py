@@ -131,9 +131,7 @@ class Registry:
 
     def path(self, ref: str | Ref) -> str:
         """The immutable folder of a version inside the registry: to use without copying, never to write in."""
-        from lhub.fetch import find  # as above
-
-        resource, version = find(self.session, _ref(ref))
+        resource, version = self.session.find(_ref(ref))
         return resource.folder.version(version).files
 
     def list(self, namespace: str | None = None, *, kind: str | None = None) -> list[Listed]:

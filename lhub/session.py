@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lhub.access import Place, Verb, refusal
+from lhub.access import Place, Verb, absent, refusal
 from lhub.disk import Pen, is_folder, read_small
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import Person, person
@@ -245,6 +245,17 @@ class Session:
         if ref.scheme in ("jinaai", "jinahub") and place.kind != "executor":
             raise NotFound(f"{ref.name} holds {place.kind}, not an Executor", hint=f"lhub://{ref.name} names any kind")
         return self.resource(ref.namespace, ref.resource)
+
+    def find(self, ref: Ref) -> tuple[Resource, str]:
+        """The resource and the version that a reference means for the caller; raises NotFound, UsageError, Corrupt."""
+        if ref.docker:
+            source = Ref(resource=ref.resource, namespace=ref.namespace, tag=ref.tag)
+            raise NotFound(f"{ref} has no container image", hint=f"{source} is its source")
+        resource = self.seen(ref)
+        try:
+            return resource, resource.resolve(ref)
+        except PermissionError:
+            raise absent(ref.name, caller=self.caller) from None
 
     def no_twin(self, namespace: str | None, name: str) -> None:
         """Raise Conflict when a resource stands whose name differs only by case."""

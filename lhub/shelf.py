@@ -12,7 +12,6 @@ from typing import Any
 
 from lhub.access import may_see
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
-from lhub.fetch import find
 from lhub.layout import RESOURCE_FILE
 from lhub.manifest import KINDS, Manifest
 from lhub.names import UNNAMED, Ref, is_name
@@ -145,7 +144,7 @@ def _known(session: Session, resource: Resource, version: str | None) -> tuple[s
 
 def show(session: Session, ref: Ref) -> Shown:
     """One resource at the version a reference means; raises NotFound, Corrupt."""
-    resource, version = find(session, ref)
+    resource, version = session.find(ref)
     links = resource.links()
     with resource.opened(version) as opened:
         manifest: Manifest = opened.manifest()

@@ -24,7 +24,6 @@ from lhub.layout import MANIFEST, PIN, SUMS, ResourceFolder, is_private, is_vers
 from lhub.manifest import LARGE, SMALL, Manifest, read_files, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
 from lhub.tags import Links, Tag
-from lhub.tree import read_sums
 
 _T = TypeVar("_T")
 _SUMS_LIMIT = 512 * 1024 * 1024
@@ -189,6 +188,8 @@ class Version:
 
     def sums(self) -> dict[str, str]:
         """Path to digest; Corrupt when SHA256SUMS is not the one the manifest names."""
+        from lhub.tree import read_sums  # 2 ms that list and path do not need
+
         expected, _ = self._files()
         text = self._read(SUMS, _SUMS_LIMIT)
         if digest_text(text) != expected:

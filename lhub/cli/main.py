@@ -5,6 +5,7 @@ A command's room is imported when the command is typed: `lhub path` loads nothin
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -80,6 +81,7 @@ def run() -> NoReturn:
         if reconfigure:
             reconfigure(errors="backslashreplace")  # a name must not break a pipe that knows ASCII only
     code = main(sys.argv[1:])
+    gc.freeze()  # at the end nothing need be collected: 3 ms of 50
     try:
         sys.stdout.flush()
     except BrokenPipeError:

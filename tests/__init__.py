@@ -1,0 +1,1 @@
+"""Tests of lhub; one file a room, and a few that walk through all of them."""

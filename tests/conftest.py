@@ -1,0 +1,125 @@
+"""What the tests share: a registry of one's own, folders to push, and the command line in an empty home."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lhub.disk import Pen
+from lhub.registry import Registry
+
+PROJECT = Path(__file__).parent.parent
+HELLO = PROJECT / "fixtures" / "executors" / "HelloExecutor"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """An empty registry, logged in as alice."""
+    registry = Registry(tmp_path / "registry", namespace="alice", timeout=20)
+    registry.login("alice")
+    return registry
+
+
+def as_caller(registry: Registry, namespace: str | None, *, pen: Pen | None = None, timeout: float = 20) -> Registry:
+    """The same registry for somebody else (of the same OS user), or with another pen."""
+    return Registry(registry.root, namespace=namespace, pen=pen, timeout=timeout)
+
+
+def write_tree(folder: Path, files: dict[str, str | bytes]) -> Path:
+    """Make a folder with these files."""
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder with their content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
+    """Everything below a folder, byte by byte: what a refused verb must leave as it was."""
+    found: dict[str, tuple[int, bytes | str]] = {}
+    for path in sorted(folder.rglob("*")):
+        name, status = str(path.relative_to(folder)), path.lstat()
+        content: bytes | str = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        found[name] = (status.st_mode, content)
+    return found
+
+
+@pytest.fixture
+def make_executor(tmp_path: Path) -> Callable[..., Path]:
+    """Make an Executor folder; `files` are added to it."""
+
+    def make(name: str = "Hello", folder: str | None = None, **files: str | bytes) -> Path:
+        config = f"jtype: {name}\nmetas:\n  name: {name}\n"
+        base: dict[str, str | bytes] = {"config.yml": config, "executor.py": f"class {name}:\n    pass\n"}
+        return write_tree(tmp_path / (folder or f"src-{name}"), base | {k.replace("__", "."): v for k, v in files.items()})
+
+    return make
+
+
+@pytest.fixture
+def hello(make_executor: Callable[..., Path]) -> Path:
+    """A small Executor named Hello."""
+    return make_executor("Hello")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The JSON on stdout."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """The command line as a user has it, with a home and a current folder of its own."""
+
+    home: Path
+    cwd: Path
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("LHUB_", "GIT_", "XDG_"))}
+        return {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8", **extra}
+
+    def __call__(self, *arguments: str | Path, check: bool = False, **extra: str) -> Answer:
+        """Run `lhub` with these words in a process of its own."""
+        done = subprocess.run(
+            [sys.executable, "-m", "lhub", *map(str, arguments)],
+            cwd=self.cwd,
+            env=self.environment(**extra),
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        answer = Answer(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+        assert "Traceback" not in answer.err, answer.err
+        assert not check or answer.code == 0, answer.err
+        return answer
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """The command line in an empty home."""
+    home, cwd = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    cwd.mkdir()
+    yield Shell(home=home, cwd=cwd)
