@@ -57,7 +57,7 @@ class Place:
 
 
 def refusal(verb: Verb, place: Place, *, caller: str | None) -> LhubError | None:
-    """None when `caller` (the logged-in namespace, None for nobody) may do `verb` at `place`, else the error to raise."""
+    """None when `caller` (the logged-in namespace, None: nobody) may do `verb` at `place`, else the error to raise."""
     if verb == "pull":
         return None if place.stands and may_see(place) else absent(place.name, caller=caller)
     if place.namespace is None:
@@ -110,7 +110,9 @@ def _refuse_unnamed(verb: Verb, place: Place, *, caller: str | None) -> LhubErro
     if place.secret is None:
         return absent(place.name)
     if not place.secret:
-        return Denied(f"the secret for {place.name} is not the right one", hint="it was printed once, at the first push")
+        return Denied(
+            f"the secret for {place.name} is not the right one", hint="it was printed once, at the first push"
+        )
     return None
 
 

@@ -35,7 +35,14 @@ class Task:
         self._pen, self._modes, self._clock = pen, modes, clock
         self._events = f"{place.build(self.id)}/events.jsonl"
         pen.make_folder(place.build(self.id), modes.inner)
-        document = {"format": FORMAT, "task": self.id, "who": who, "host": host, "process": os.getpid(), "started": int(now)}
+        document = {
+            "format": FORMAT,
+            "task": self.id,
+            "who": who,
+            "host": host,
+            "process": os.getpid(),
+            "started": int(now),
+        }
         pen.write_new(f"{place.build(self.id)}/task.yaml", to_yaml(document).encode(), modes.file, sync=False)
 
     def event(self, kind: str, subject: str, payload: object = None) -> None:

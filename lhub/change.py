@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import Pen
+from lhub.disk import Pen, is_folder
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary
 from lhub.identity import account_of
@@ -22,7 +22,7 @@ from lhub.layout import SCRATCH, Modes, ResourceFolder, is_version, link_to, tra
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.staging import Staged, agrees
-from lhub.store import Resource
+from lhub.store import Resource, Vanished
 from lhub.tags import Links
 
 _STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -54,8 +54,18 @@ def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> 
     made = pen.make_folder(place.path, modes.private if private else modes.public)
     if made:
         pen.sync_folder(os.path.dirname(place.path))
+    elif not is_folder(place.path):
+        raise Corrupt(f"{place.path} is not a folder", hint="somebody put it there by hand; remove it")
     git = place.history
-    inner = [place.inside, place.versions, place.builds, git, f"{git}/objects", f"{git}/objects/pack", f"{git}/objects/info"]
+    inner = [
+        place.inside,
+        place.versions,
+        place.builds,
+        git,
+        f"{git}/objects",
+        f"{git}/objects/pack",
+        f"{git}/objects/info",
+    ]
     inner += [f"{git}/refs", f"{git}/refs/heads", f"{git}/lfs", f"{git}/lfs/objects"]
     pen.make_folders(inner, modes.inner)
     return made
@@ -147,7 +157,8 @@ class Change:
         """Raise unless every tag stands and none is protected."""
         if absent := [tag for tag in tags if tag not in self.links.tags]:
             raise NotFound(
-                f"{self.resource.name} has no tag {', '.join(absent)}", hint=f"lhub show {self.resource.name} lists its tags"
+                f"{self.resource.name} has no tag {', '.join(absent)}",
+                hint=f"lhub show {self.resource.name} lists its tags",
             )
         if held := [tag for tag in tags if self.links.tags[tag].protected]:
             raise protected_error(self.resource.name, held)
@@ -158,7 +169,9 @@ class Change:
             stands = self.links.tags.get(tag)
             if stands is None or not stands.version.startswith(version):
                 found = f"is at {stands.version[:12]}" if stands else "does not stand"
-                raise Conflict(f"{self.resource.name}:{tag} {found}, not at {version[:12]}", hint="look again, then push")
+                raise Conflict(
+                    f"{self.resource.name}:{tag} {found}, not at {version[:12]}", hint="look again, then push"
+                )
 
     def fix_kind(self, kind: str) -> None:
         """Write the kind down once, exclusively; Conflict when the resource is of another."""
@@ -191,7 +204,9 @@ class Change:
             else:
                 self.pen.sync_folder(self.place.versions)
                 return True
-        raise Corrupt(f"{self.resource.name}@{staged.id[:12]} cannot be put in its place", hint="look who else writes there")
+        raise Corrupt(
+            f"{self.resource.name}@{staged.id[:12]} cannot be put in its place", hint="look who else writes there"
+        )
 
     def pin(self, tags: tuple[str, ...], version: str) -> bool:
         """Step 6: make tags protected; Conflict names one that stands elsewhere and the pins already made."""
@@ -237,7 +252,9 @@ class Change:
             self.pen.symlink(link_to(version), self.place.tag(tag))
         except FileExistsError:
             also = f" ({', '.join(made)} made before)" if made else ""
-            raise Conflict(f"{self.resource.name}:{tag} stands already{also}", hint="--if-absent only makes new tags") from None
+            raise Conflict(
+                f"{self.resource.name}:{tag} stands already{also}", hint="--if-absent only makes new tags"
+            ) from None
 
     def remove(self, tags: tuple[str, ...]) -> None:
         """Remove tags that are not protected."""
@@ -275,14 +292,11 @@ class Change:
             return None
 
 
-class Vanished(LhubError):
-    """A version that a push rested on was collected before it was named: it is to be staged again."""
-
-
 def protected_error(name: str, tags: list[str], made: list[str] | None = None) -> Conflict:
     """The refusal of a push or an untag that names a protected tag."""
     also = f"; already protected by this push: {', '.join(made)}" if made else ""
     several = "tags are" if len(tags) > 1 else "tag is"
     return Conflict(
-        f"{name}: the {several} protected: {', '.join(sorted(tags))}{also}", hint="a protected tag never moves; use another tag"
+        f"{name}: the {several} protected: {', '.join(sorted(tags))}{also}",
+        hint="a protected tag never moves; use another tag",
     )

@@ -119,7 +119,7 @@ def missing(
             groups.setdefault((tag.version, tag.uid), []).append(name)
     entries = [
         Entry(
-            action="push",
+            action=_likely(recorded, version, [tags[name] for name in names]),
             name=account(uid),
             address=account(uid),
             when=min(tags[tag].when for tag in names),
@@ -138,6 +138,13 @@ def missing(
             Entry(action="visibility", name="unknown", address="unknown", when=now, visibility=visibility, late=True)
         )
     return entries
+
+
+def _likely(recorded: Recorded, version: str, tags: list[Tag]) -> str:
+    """What made these links, as far as they tell."""
+    if all(tag.protected and recorded.tags.get(tag.tag) == version for tag in tags):
+        return "protect"
+    return "tag" if version in recorded.tags.values() else "push"
 
 
 RECORD = "%H%n%an%n%ae%n%at%n%B"

@@ -214,7 +214,7 @@ class Pen:
 
     @contextmanager
     def synced(self, path: str) -> Iterator[Callable[[], bool]]:
-        """A call that makes everything written on this file system since `with` durable; it answers False where it cannot.
+        """A call that makes all that was written on this file system since `with` durable; False where it cannot.
 
         The folder is opened first since syncfs(2) reports the write errors that came after the open.
         """
@@ -251,7 +251,7 @@ def sync_descriptor(descriptor: int) -> None:
 
 
 def _syncfs(descriptor: int) -> bool:
-    """syncfs(2), which Python does not offer; False where it is not, or where the kernel (before 5.8) hides its errors."""
+    """syncfs(2), which Python does not offer; False without it, or where the kernel (before 5.8) hides its errors."""
     if not sys.platform.startswith("linux") or tuple(map(int, os.uname().release.split(".")[:2])) < (5, 8):
         return False
     import ctypes  # 5 ms, for pushes of many files only
@@ -316,7 +316,7 @@ def _copy_beside(source: int, target: int, update: Callable[[bytes], None]) -> i
 
 
 def _copy_piece(source: int, target: int) -> int:
-    """Copy up to 8 MiB at the two offsets; the kernel does it where it can (server-side on NFS 4.2, a reflink on btrfs)."""
+    """Copy up to 8 MiB at the two offsets, in the kernel where it can (server-side on NFS 4.2, a reflink on btrfs)."""
     try:
         return os.copy_file_range(source, target, 8 * _PIECE)
     except (AttributeError, OSError) as error:

@@ -20,7 +20,7 @@ from lhub.store import Version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
-    """What a pull did: `ref` as it was asked for, `name` (``alice/X``), `version` (64 hex digits), `path` of the folder."""
+    """What a pull did: `ref` as asked for, `name` (``alice/X``), `version` (64 hex digits), `path` of the folder."""
 
     ref: str
     name: str
@@ -34,13 +34,13 @@ class Pulled:
 
 def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
     """Lay a version out at `destination` (default: a folder named like the resource, here); see `lhub.pull`."""
-    resource, version = session.find(ref)
     path = os.path.abspath(destination or ref.resource)
-    _refuse(session, path, force=force)
-    with resource.opened(version) as opened, _beside(path, session.unique()) as folder:
-        _lay_out(opened, folder)
-        _put(folder, path, force=force)
-    return Pulled(ref=str(ref), name=ref.name, version=version, path=path)
+    with session.reading(ref) as version:
+        _refuse(session, path, force=force)
+        with _beside(path, session.unique()) as folder:
+            _lay_out(version, folder)
+            _put(folder, path, force=force)
+    return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path)
 
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:
@@ -88,7 +88,8 @@ def _lay_out(version: Version, folder: str) -> None:
             left -= os.fstat(source).st_size
             if left < 0 or _copy(source, f"{folder}/{path}") != digest:
                 raise Corrupt(
-                    f"{path} of {version.where} is not what was published", hint="its owner mends it by pushing it again"
+                    f"{path} of {version.where} is not what was published",
+                    hint="its owner mends it by pushing it again",
                 )
 
 

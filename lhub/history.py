@@ -144,13 +144,14 @@ class Diary:
         self.pen.step("fast-import", self.place.objects)
         with own_repository({"GIT_OBJECT_DIRECTORY": self.place.objects}) as run:
             out = run([*_options(options), "fast-import", "--quiet", "--force"], b"".join(stream), self.modes.inner)
+        self.pen.sync_folder(f"{self.place.objects}/pack")  # git syncs its files, not their names
         tip = str(out, errors="replace").strip()
         if not _HEX.fullmatch(tip):
             raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
         return tip
 
     def _move(self, old: str | None, new: str) -> None:
-        """Move the branch: main.lock exclusively, compare, rename, fsync; under the resource's lock a left lock is dead."""
+        """Move the branch: main.lock exclusively, compare, rename, fsync; under our own lock a left one is dead."""
         lock = f"{self.place.branch}.lock"
         for attempt in range(50):
             try:

@@ -92,7 +92,9 @@ def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callabl
         except PermissionError:
             raise Denied(f"{path} may not be opened by you", hint="its owner and mode decide who may write") from None
         except NotImplementedError:
-            raise LhubError(f"{path} cannot be locked: this file system has no locks", hint="mount it with locks") from None
+            raise LhubError(
+                f"{path} cannot be locked: this file system has no locks", hint="mount it with locks"
+            ) from None
         else:
             return held
 

@@ -33,7 +33,7 @@ SMALL, LARGE = 64 * 1024, 4 * 1024 * 1024
 _DEPTH = 16
 
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_./-]*"
-_WORDS = frozenset("y n yes no true false on off null nan inf".split())
+_WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _FILES = rb'(?m)^files:\n  count: [0-9]+\n  bytes: ([0-9]+)\n  sha256sums: "?([0-9a-f]{64})"?\n'
 
@@ -57,7 +57,7 @@ class Manifest:
         """The document, its keys in the order of FORMAT.md."""
         document: dict[str, Any] = {"format": FORMAT, "kind": self.kind}
         if self.about:
-            document[self.kind] = dict(self.about)
+            document["about"] = dict(self.about)
         document["files"] = {"count": self.count, "bytes": self.bytes, "sha256sums": self.sums}
         document["executable"] = list(self.executable)
         return document
@@ -69,9 +69,9 @@ class Manifest:
         kind = _known_kind(document, where)
         files = _field(document, "files", dict, where)
         executable = _field(document, "executable", list, where)
-        about = document.get(kind, {})
+        about = document.get("about", {})
         if not isinstance(about, dict):
-            raise Corrupt(f"{where}: {kind} is not a mapping")
+            raise Corrupt(f"{where}: about is not a mapping")
         for index, path in enumerate(executable):
             if not isinstance(path, str):
                 raise Corrupt(f"{where}: executable.{index} is not a text")
@@ -102,7 +102,7 @@ def read_manifest(text: bytes, where: str) -> Manifest:
 
 
 def read_files(text: bytes, where: str) -> tuple[str, int]:
-    """Digest of SHA256SUMS and bytes of the payload, without the 15 ms of loading PyYAML where the canonical lines tell."""
+    """Digest of SHA256SUMS and bytes of the payload, without the 15 ms of PyYAML where the canonical lines tell."""
     found = re.findall(_FILES, text)
     if len(found) == 1:
         return found[0][1].decode(), int(found[0][0])
@@ -140,7 +140,9 @@ def check_format(document: Mapping[str, Any], where: str) -> None:
     """Raise LhubError for a newer format, Corrupt for none."""
     number = _natural(document, "format", where)
     if number > FORMAT:
-        raise LhubError(f"{where} has format {number}, this lhub reads format {FORMAT}", hint="pip install --upgrade lhub")
+        raise LhubError(
+            f"{where} has format {number}, this lhub reads format {FORMAT}", hint="pip install --upgrade lhub"
+        )
     if number < 1:
         raise Corrupt(f"{where}: format is {number}")
 
@@ -188,7 +190,9 @@ def _scalar(value: object) -> str:
         return str(value)
     if value in ({}, [], ()):
         return "[]" if isinstance(value, (list, tuple)) else "{}"
-    raise TypeError(f"a registry document holds texts, whole numbers, true, false, null, lists and mappings, not {value!r}")
+    raise TypeError(
+        f"a registry document holds texts, whole numbers, true, false, null, lists and mappings, not {value!r}"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -198,8 +202,12 @@ def _quoted(text: str) -> str:
 def _printable(character: str) -> bool:
     """What YAML lets stand as itself and no editor or `git diff` takes for a line's end."""
     code = ord(character)
-    return 0x20 <= code <= 0x7E or 0xA0 <= code <= 0xD7FF and code not in (0x2028, 0x2029) or 0xE000 <= code <= 0xFFFD \
-        and code != 0xFEFF or 0x10000 <= code <= 0x10FFFF
+    return (
+        0x20 <= code <= 0x7E
+        or (0xA0 <= code <= 0xD7FF and code not in (0x2028, 0x2029))
+        or (0xE000 <= code <= 0xFFFD and code != 0xFEFF)
+        or 0x10000 <= code <= 0x10FFFF
+    )
 
 
 def read_yaml(text: bytes, where: str, *, limit: int = SMALL) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def _modern(body: str, scheme: str, docker: bool) -> tuple[Ref, list[str]]:
         secret = " (a secret belongs to a jinahub:// reference)" if scheme == "jinaai" else ""
         faults.append(f"two colons; one is for the tag{secret}")
     elif selector == ":" and "/" in rest and scheme == "jinaai":
-        faults.append("what follows the colon is not a tag, it has a slash (a secret belongs to a jinahub:// reference)")
+        faults.append(
+            "what follows the colon is not a tag, it has a slash (a secret belongs to a jinahub:// reference)"
+        )
     elif selector == ":":
         faults += tag_faults(rest)
     elif selector and not is_version_prefix(rest.lower()):
@@ -119,7 +121,9 @@ def _legacy(body: str, scheme: str, docker: bool) -> tuple[Ref, list[str]]:
         faults += secret_faults(secret)
     if slash:
         faults += tag_faults(tag)
-    return Ref(resource=resource, tag=tag if slash else None, scheme=scheme, docker=docker, secret=secret or None), faults
+    return Ref(
+        resource=resource, tag=tag if slash else None, scheme=scheme, docker=docker, secret=secret or None
+    ), faults
 
 
 def parse_name(text: str) -> tuple[str | None, str]:
@@ -145,7 +149,9 @@ def parse_tag(text: str) -> str:
 def parse_namespace(text: str) -> str:
     """`text` itself when it is the name of a namespace; raises UsageError."""
     if faults := name_faults(text, "namespace"):
-        raise UsageError(listing("not a name", faults), hint="a namespace is letters, digits, '.', '_', '-', as in alice")
+        raise UsageError(
+            listing("not a name", faults), hint="a namespace is letters, digits, '.', '_', '-', as in alice"
+        )
     return text
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from lhub.access import Place, refusal
 from lhub.builds import Task
-from lhub.change import Change, Vanished, Writer, change, prepare, protected_error
+from lhub.change import Change, Writer, change, prepare, protected_error
 from lhub.errors import Conflict, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
 from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.session import Session
 from lhub.staging import Staged, changed_error, identify, staging, sweep
-from lhub.store import Resource
+from lhub.store import Resource, Vanished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,5 +316,3 @@ def _uri(target: _Target, tag: str) -> Ref:
         return Ref(resource=place.resource, tag=tag, scheme="jinahub")
     scheme = "jinaai" if target.kind == "executor" else "lhub"
     return Ref(resource=place.resource, namespace=place.namespace, tag=tag, scheme=scheme)
-
-

@@ -75,7 +75,7 @@ class Registry:
     # the place
 
     def init(self) -> None:
-        """Make the registry; nothing happens when it stands. Raises NotFound (no parent), Conflict (other things there)."""
+        """Make the registry; nothing happens when it stands. Raises NotFound (no parent), Conflict (not empty)."""
         self.session.make_root()
 
     def login(self, namespace: str) -> None:
@@ -121,9 +121,7 @@ class Registry:
             ),
         )
 
-    def pull(
-        self, ref: str | Ref, destination: str | os.PathLike[str] | None = None, *, force: bool = False
-    ) -> Pulled:
+    def pull(self, ref: str | Ref, destination: str | os.PathLike[str] | None = None, *, force: bool = False) -> Pulled:
         """Lay a version out as a folder; see `lhub.pull`."""
         from lhub import fetch  # not for list and path
 
@@ -131,8 +129,9 @@ class Registry:
 
     def path(self, ref: str | Ref) -> str:
         """The immutable folder of a version inside the registry: to use without copying, never to write in."""
-        resource, version = self.session.find(_ref(ref))
-        return resource.folder.version(version).files
+        parsed = _ref(ref)
+        with self.session.reading(parsed) as version:
+            return self.session.resource(parsed.namespace, parsed.resource).folder.version(version.id).files
 
     def list(self, namespace: str | None = None, *, kind: str | None = None) -> list[Listed]:
         """Everything the caller may see, by name; of one namespace or kind if given."""
@@ -195,13 +194,15 @@ class Registry:
             return locked.resource.links().versions()
 
     def visibility(self, ref: str | Ref, visibility: str | None = None) -> str:
-        """``public`` or ``private``, after setting it if `visibility` is given; raises Denied to who did not make it."""
+        """``public`` or ``private``, after setting it if `visibility` is given; Denied for who did not make it."""
         parsed = _ref(ref)
         if visibility is None:
             resource = self.session.seen(parsed)
             return resource.visibility(resource.status())
         if visibility not in ("public", "private"):
-            raise UsageError(f"a visibility is public or private, not {visibility[:40]!r}", hint="lhub visibility REF private")
+            raise UsageError(
+                f"a visibility is public or private, not {visibility[:40]!r}", hint="lhub visibility REF private"
+            )
         self.session.permitted("manage", parsed)
         with self._change(parsed) as locked:
             if locked.visibility() != visibility:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from lhub.access import Place, Verb, absent, refusal
@@ -24,7 +25,7 @@ from lhub.index import Index
 from lhub.layout import ONE_PERSON, SCRATCH, Modes, NamespaceFolder, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, format_text, read_format
 from lhub.names import Ref, parse_namespace, twin
-from lhub.store import Resource, again
+from lhub.store import Resource, Vanished, Version, again
 
 __all__ = ["Session", "person"]
 
@@ -103,14 +104,16 @@ class Session:
             if made:
                 self.pen.sync_folder(parent)
         except PermissionError:
-            raise Denied(f"{self.root} cannot be written by you", hint="--root or LHUB_ROOT names another place") from None
+            raise Denied(
+                f"{self.root} cannot be written by you", hint="--root or LHUB_ROOT names another place"
+            ) from None
         self.read_root()
         self.notes(f"made the registry {self.root}")
 
     # namespaces
 
     def claim(self, name: str) -> None:
-        """Make a namespace one's own by making its folder; Denied when it is somebody else's, Conflict for a case twin."""
+        """Make a namespace one's own by making its folder; Denied if it is somebody else's, Conflict for a case twin."""
         self.make_root()
         folder = self.folder.namespace(parse_namespace(name))
         if other := twin(name, os.listdir(self.root)):
@@ -144,7 +147,8 @@ class Session:
             return
         if root.st_uid != self.person.uid:
             raise Denied(
-                f"{self.root} takes nothing without a namespace yet", hint="its owner makes the place by a first such push"
+                f"{self.root} takes nothing without a namespace yet",
+                hint="its owner makes the place by a first such push",
             )
         self.pen.make_folder(folder.path, 0o1777 if root.st_mode & 0o1002 == 0o1002 else 0o755)
         self._describe(folder)
@@ -257,11 +261,24 @@ class Session:
         except PermissionError:
             raise absent(ref.name, caller=self.caller) from None
 
+    @contextmanager
+    def reading(self, ref: Ref) -> Iterator[Version]:
+        """The version that a reference means, open; resolved anew when it was collected between the two."""
+        for last in (False, False, True):
+            resource, version = self.find(ref)
+            with ExitStack() as stack:
+                try:
+                    opened = stack.enter_context(resource.opened(version))
+                except Vanished:
+                    if last:
+                        raise
+                    continue
+                yield opened
+                return
+
     def no_twin(self, namespace: str | None, name: str) -> None:
         """Raise Conflict when a resource stands whose name differs only by case."""
         folder = self.folder.namespace(namespace).path
         other = twin(name, os.listdir(folder)) if is_folder(folder) else None
         if other and self.resource(namespace, other).kind():
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
-
-

@@ -97,12 +97,16 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     """The resources of one namespace that the caller may see; junk and what vanishes meanwhile is passed over."""
     folder = session.folder.namespace(namespace).path
     try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and is_name(entry.name)]
+        names = [
+            entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and is_name(entry.name)
+        ]
     except OSError:
         return
     for name in names:
         try:
-            if may_see(session.place_seen(namespace, name)) and (line := _line(session, session.resource(namespace, name))):
+            if may_see(session.place_seen(namespace, name)) and (
+                line := _line(session, session.resource(namespace, name))
+            ):
                 yield line
         except OSError:
             continue
@@ -144,12 +148,12 @@ def _known(session: Session, resource: Resource, version: str | None) -> tuple[s
 
 def show(session: Session, ref: Ref) -> Shown:
     """One resource at the version a reference means; raises NotFound, Corrupt."""
-    resource, version = session.find(ref)
+    with session.reading(ref) as version:
+        manifest: Manifest = version.manifest()
+    resource = session.resource(ref.namespace, ref.resource)
     links = resource.links()
-    with resource.opened(version) as opened:
-        manifest: Manifest = opened.manifest()
     if manifest.kind != resource.kind():
-        raise Corrupt(f"{ref.name}@{version[:12]} is {manifest.kind}, its resource.yaml says otherwise")
+        raise Corrupt(f"{version.where} is {manifest.kind}, its resource.yaml says otherwise")
     return Shown(
         name=ref.name,
         kind=manifest.kind,
@@ -158,6 +162,6 @@ def show(session: Session, ref: Ref) -> Shown:
         protected_tags=tuple(links.protected),
         updated=links.updated,
         bytes=manifest.bytes,
-        version=version,
+        version=version.id,
         manifest=manifest.to_dict(),
     )

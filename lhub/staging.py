@@ -285,4 +285,6 @@ def _known(resource: Resource) -> dict[str, tuple[str, int]]:
 def changed_error(paths: list[str]) -> LhubError:
     """The refusal of a folder that did not hold still."""
     shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
-    return LhubError(f"{shown} changed while it was pushed; nothing was published", hint="push it again when it is at rest")
+    return LhubError(
+        f"{shown} changed while it was pushed; nothing was published", hint="push it again when it is at rest"
+    )

@@ -74,7 +74,9 @@ class Resource:
         """Every tag, pins winning; `names` is the folder's listing if it was just made."""
         tags: dict[str, Tag] = {}
         odd: dict[str, str] = {}
-        for name in sorted(os.listdir(self.folder.path) if names is None else names, key=lambda name: not name.startswith(PIN)):
+        for name in sorted(
+            os.listdir(self.folder.path) if names is None else names, key=lambda name: not name.startswith(PIN)
+        ):
             protected = name.startswith(PIN)
             tag = name[len(PIN) :] if protected else name
             if not is_tag(tag) or (tag in tags and tags[tag].protected):
@@ -103,7 +105,7 @@ class Resource:
         return Tag(tag=tag, version=version, protected=protected, uid=status.st_uid, when=status.st_mtime)
 
     def resolve(self, ref: Ref) -> str:
-        """The id of the version a reference means; raises NotFound, Corrupt, or UsageError for a version not told apart."""
+        """The id of the version a reference means; raises NotFound, Corrupt, UsageError for digits of two versions."""
         if ref.version is not None:
             return self._by_prefix(ref.version)
         tag = ref.tag or LATEST
@@ -122,20 +124,23 @@ class Resource:
 
     def _by_prefix(self, prefix: str) -> str:
         names = os.listdir(self.folder.versions)
-        found = sorted({id for name in names if (id := _published(name)) and id.startswith(prefix)})
+        found = sorted({version for name in names if (version := _published(name)) and version.startswith(prefix)})
         if not found:
             raise NotFound(f"{self.name}@{prefix} is not here", hint=f"lhub log {self.name} lists its versions")
         if len(found) > 1:
             raise UsageError(
-                f"{self.name}@{prefix} is not one version but {len(found)}: {', '.join(id[:12] for id in found[:5])}",
+                f"{self.name}@{prefix} is not one version but {len(found)}: {', '.join(version[:12] for version in found[:5])}",
                 hint="give more digits",
             )
         return found[0]
 
     @contextmanager
     def opened(self, version: str) -> Iterator[Version]:
-        """A version to read, wherever it lies while it is open; NotFound when it is gone."""
-        descriptor = again(lambda: self._open(version))
+        """A version to read, wherever it lies while it is open; Corrupt when it is gone though something names it."""
+        try:
+            descriptor = again(lambda: self._open(version))
+        except FileNotFoundError:
+            raise Vanished(f"{self.name}@{version[:12]} is named, but it is not there", hint=_DAMAGED) from None
         try:
             yield Version(self.name, version, descriptor)
         finally:
@@ -158,6 +163,10 @@ class Resource:
             return stat.S_ISDIR(os.lstat(self.folder.version(version).path).st_mode)
         except FileNotFoundError:
             return False
+
+
+class Vanished(Corrupt):
+    """A version that was named a moment ago is gone: a collection took it, or somebody's hand."""
 
 
 def _published(name: str) -> str | None:

@@ -30,7 +30,9 @@ def verifier(secret: str) -> bytes:
     """The text of the file `secret` that proves it without telling it."""
     salt = os.urandom(16)
     digest = _stretched(secret, salt)
-    return to_yaml({"format": FORMAT, "scrypt": {"n": _N, "r": _R, "p": _P, "salt": salt.hex(), "digest": digest.hex()}}).encode()
+    return to_yaml(
+        {"format": FORMAT, "scrypt": {"n": _N, "r": _R, "p": _P, "salt": salt.hex(), "digest": digest.hex()}}
+    ).encode()
 
 
 def matches(secret: str, text: bytes) -> bool:

@@ -64,7 +64,9 @@ def make_executor(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str = "Hello", folder: str | None = None, **files: str | bytes) -> Path:
         config = f"jtype: {name}\nmetas:\n  name: {name}\n"
         base: dict[str, str | bytes] = {"config.yml": config, "executor.py": f"class {name}:\n    pass\n"}
-        return write_tree(tmp_path / (folder or f"src-{name}"), base | {k.replace("__", "."): v for k, v in files.items()})
+        return write_tree(
+            tmp_path / (folder or f"src-{name}"), base | {k.replace("__", "."): v for k, v in files.items()}
+        )
 
     return make
 

@@ -54,7 +54,9 @@ def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
     click.echo(f"{what} {pushed.name} ({pushed.visibility}), version {pushed.version[:12]}")
     click.echo(f"tags: {show.tags(pushed.tags, pushed.protected_tags)}")
     if pushed.secret:
-        click.echo(f"NAME: {pushed.name}\nSECRET: {pushed.secret}  (printed this once; keep it, there is no other copy)")
+        click.echo(
+            f"NAME: {pushed.name}\nSECRET: {pushed.secret}  (printed this once; keep it, there is no other copy)"
+        )
     if not usage:
         return
     click.echo(f"pull it: lhub pull {pushed.uri}")
@@ -156,6 +158,6 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
         click.echo(f"  {tag}{mark}: {version[:12]}")
     files = shown.manifest["files"]
     click.echo(f"version {shown.version}\n  {files['count']} files, {show.size(shown.bytes)}")
-    for key, value in shown.manifest.get(shown.kind, {}).items():
+    for key, value in shown.manifest.get("about", {}).items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         click.echo(f"  {show.clean(str(key))}: {show.clean(text)}")

@@ -54,7 +54,9 @@ class Commands(click.Group):
         """The commands in their groups, as the design has them."""
         for section, names in SECTIONS.items():
             with formatter.section(section):
-                rows = [(name, command.get_short_help_str(80)) for name in names if (command := self.get_command(ctx, name))]
+                rows = [
+                    (name, command.get_short_help_str(80)) for name in names if (command := self.get_command(ctx, name))
+                ]
                 formatter.write_dl(rows)
 
 
@@ -114,7 +116,10 @@ def _sentence(error: Exception) -> LhubError:
         return error
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
-        said = _Said(" ".join(error.format_message().split()).rstrip("."), hint=f"{context.command_path} --help" if context else "")
+        said = _Said(
+            " ".join(error.format_message().split()).rstrip("."),
+            hint=f"{context.command_path} --help" if context else "",
+        )
         said.code = error.exit_code
         return said
     if isinstance(error, OSError):

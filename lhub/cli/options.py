@@ -12,7 +12,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def root_option(command: _F) -> _F:
     """`--root DIR`."""
-    return click.option("--root", metavar="DIR", help="The registry (default: LHUB_ROOT, then ~/.lhub/registry).")(command)
+    return click.option("--root", metavar="DIR", help="The registry (default: LHUB_ROOT, then ~/.lhub/registry).")(
+        command
+    )
 
 
 def json_option(command: _F) -> _F:

@@ -26,9 +26,15 @@ def log_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) -
         show.as_json([entry.to_dict() for entry in entries])
         return
     for entry in entries:
-        what = show.tags(entry.tags or entry.untagged, entry.protected) if entry.tags or entry.untagged else entry.visibility
+        what = (
+            show.tags(entry.tags or entry.untagged, entry.protected)
+            if entry.tags or entry.untagged
+            else entry.visibility
+        )
         version = entry.version[:12] if entry.version else "-" * 12
-        click.echo(show.clean(f"{version}  {show.day(entry.when)}  {entry.name}  {entry.action}  {what or ''}").rstrip())
+        click.echo(
+            show.clean(f"{version}  {show.day(entry.when)}  {entry.name}  {entry.action}  {what or ''}").rstrip()
+        )
         for line in entry.message.split("\n") if entry.message else ():
             click.echo(f"    {show.clean(line)}")
 
@@ -77,9 +83,7 @@ def untag_command(ctx: click.Context, ref: str, tags: tuple[str, ...], root: str
 @root_option
 @json_option
 @click.pass_context
-def visibility_command(
-    ctx: click.Context, ref: str, visibility: str | None, root: str | None, as_json: bool
-) -> None:
+def visibility_command(ctx: click.Context, ref: str, visibility: str | None, root: str | None, as_json: bool) -> None:
     """Print whether a resource is public or private, or make it so.
 
     \b

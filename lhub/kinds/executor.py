@@ -24,7 +24,7 @@ _TEXTS = ("name", "description", "url")
 
 
 def is_executor(packing: Packing) -> bool:
-    """Whether a folder is an Executor: `executor.py`, or a `config.yml` with jtype or metas, or a `manifest.yml` with a name."""
+    """Whether a folder is an Executor: `executor.py`, `config.yml` with jtype or metas, or `manifest.yml` with a name."""
     if packing.source("executor.py"):
         return True
     try:
@@ -35,7 +35,7 @@ def is_executor(packing: Packing) -> bool:
 
 
 def describe(packing: Packing) -> dict[str, Any]:
-    """What the manifest of an Executor tells: jtype, name, description, url, keywords, as far as its files give them."""
+    """What the manifest of an Executor tells: jtype, name, description, url, keywords, if its files give them."""
     config, manifest = _compose(packing, CONFIG), _compose(packing, MANIFEST)
     metas = _child(config, "metas")
     about: dict[str, Any] = {}

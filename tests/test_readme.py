@@ -1,0 +1,113 @@
+"""The README and FORMAT.md say what lhub does: their commands run, their examples are what is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lhub.registry import Registry
+from tests.conftest import HELLO, PROJECT, Shell
+
+README = (PROJECT / "README.md").read_text()
+FORMAT = (PROJECT / "lhub" / "FORMAT.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def as_pattern(expected: str) -> str:
+    return ".*".join(re.escape(part) for part in expected.split("[...]"))
+
+
+@pytest.fixture
+def reader(shell: Shell, tmp_path: Path) -> Shell:
+    """Somebody who types what the README says, in the project's folder, with an `lhub` on the PATH."""
+    program = tmp_path / "bin" / "lhub"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lhub "$@"\n')
+    program.chmod(0o755)
+    (shell.cwd / "fixtures").symlink_to(PROJECT / "fixtures")
+    return shell
+
+
+def typed(reader: Shell, command: str) -> tuple[int, str]:
+    path = f"{reader.home.parent / 'bin'}:{reader.environment()['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=reader.cwd, env=reader.environment(PATH=path, TZ="UTC"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def test_every_console_block_answers_as_it_is_printed(reader: Shell) -> None:
+    steps = [step for block in blocks(README, "console") for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    assert len(steps) >= 12
+    for step in steps:
+        command, _, expected = step.partition("\n")
+        code = re.search(r"^\[exit (\d+)\]\n", expected, re.MULTILINE)
+        expected = re.sub(r"^\[exit \d+\]\n", "", expected, flags=re.MULTILINE)
+        got_code, got = typed(reader, command)
+        assert got_code == (int(code[1]) if code else 0), got
+        lines = expected.rstrip("\n")
+        assert re.search(f"^{as_pattern(lines)}$", got.rstrip("\n"), re.MULTILINE | re.DOTALL), f"$ {command}\n{got}"
+
+
+def test_the_first_command_runs_the_main_job(reader: Shell) -> None:
+    line = blocks(README, "bash")[0].strip()
+    venv, install, *job = [part.strip() for part in line.split("&&")]
+    assert "\n" not in line
+    assert (venv, install) == ("python3 -m venv .venv", ".venv/bin/pip install -q .")
+    code, out = typed(reader, " && ".join(job).replace(".venv/bin/lhub", "lhub"))
+    assert code == 0, out
+    assert out.count("HelloExecutor") >= 3
+
+
+def test_ci_runs_the_second_command_to_the_letter() -> None:
+    line = blocks(README, "bash")[1].strip()
+    assert shlex.split(line)[:4] == ["python3", "-m", "venv", ".venv"]
+    assert line in (PROJECT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_python_block_runs(reader: Shell) -> None:
+    (block,) = blocks(README, "python")
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=reader.cwd,
+        env=reader.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("True ")
+    assert "alice/HelloExecutor is not here" in done.stdout
+
+
+def test_the_way_to_remove_a_registry_by_hand_works(reader: Shell) -> None:
+    reader("login", "alice", check=True)
+    reader("push", HELLO, check=True)
+    code, out = typed(reader, blocks(README, "bash")[2].strip())
+    assert code == 0, out
+    assert not (reader.home / ".lhub" / "registry").exists()
+
+
+def test_the_format_page_shows_the_manifest_that_a_push_writes(registry: Registry) -> None:
+    pushed = registry.push(HELLO)
+    manifest = (Path(pushed.path).parent / "manifest.yaml").read_text()
+    assert manifest in blocks(FORMAT, "yaml")
+    assert pushed.version in FORMAT
+
+
+def test_the_format_page_names_every_path_that_a_push_makes(registry: Registry) -> None:
+    registry.push(HELLO, protected_tags=["v1"])
+    tree = "".join(blocks(FORMAT, ""))
+    names = {path.name for path in registry.root.rglob("*") if not re.fullmatch(r"[0-9a-f-]{2,}|pack-.*", path.name)}
+    ours = {"alice", "HelloExecutor", "v1", ".protected.v1", *(path.name for path in HELLO.iterdir())}
+    git = {"refs", "heads", "info", "pack", "lfs", "objects"}
+    assert sorted(name for name in names - ours - git if name not in tree) == []
