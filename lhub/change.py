@@ -23,7 +23,7 @@ from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.staging import Staged, agrees
 from lhub.store import Resource, Vanished
-from lhub.tags import Links
+from lhub.tags import Links, timestamp
 
 _STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
@@ -46,7 +46,7 @@ class Writer:
     @property
     def note(self) -> str:
         """What those who wait are told."""
-        return f"{self.name} ({self.address}, process {os.getpid()}) since {int(self.clock())}"
+        return f"{self.name} ({self.address}, process {os.getpid()}) since {timestamp(self.clock())}"
 
 
 def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> bool:
@@ -72,12 +72,15 @@ def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> 
 
 
 @contextmanager
-def change(resource: Resource, modes: Modes, writer: Writer) -> Iterator[Change]:
-    """The resource, locked, listed and mended; raises LockTimeout, Denied, NotFound."""
+def change(resource: Resource, modes: Modes, writer: Writer, *, visibility: str | None = None) -> Iterator[Change]:
+    """The resource, locked, listed and mended; raises LockTimeout, Denied, NotFound.
+
+    `visibility` is what the caller has set just now and will record himself.
+    """
     place = resource.folder
     with held(place.lock, mode=modes.lock, timeout=writer.timeout, note=writer.note, waiting=writer.waiting):
         change = Change(resource, modes, writer)
-        change.mend()
+        change.mend(visibility)
         yield change
 
 
@@ -95,7 +98,7 @@ class Change:
 
     # before anything is changed
 
-    def mend(self) -> None:
+    def mend(self, visibility: str | None = None) -> None:
         """Finish what a dead writer began: tags from their pins, versions from the trash, the diary from the links."""
         self.links = self.resource.links()  # lists the folder, which refreshes names on every network file system
         names = os.listdir(self.place.versions)
@@ -106,7 +109,7 @@ class Change:
         standing = {name for name in names if is_version(name)}
         for version in {tag.version for tag in self.links.tags.values()} - standing:
             self._bring_back(version)
-        self._catch_up()
+        self._catch_up(visibility)
 
     def _drop_scratch(self, names: list[str]) -> None:
         """Scratch files without a lock beside them are made under the resource's lock only: their maker is dead."""
@@ -124,12 +127,15 @@ class Change:
                 return True
         return False
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, told: str | None) -> None:
         try:
             self.diary.begin()
             self.recorded = self.diary.recorded()
             now = self.writer.clock()
-            for entry in missing(self.recorded, self.links.tags, self.visibility(), now=now, account=account_of):
+            visibility = self.visibility()
+            if visibility == told:
+                visibility = self.recorded.visibility or visibility
+            for entry in missing(self.recorded, self.links.tags, visibility, now=now, account=account_of):
                 self.recorded = self.diary.add(entry, self.recorded)
         except (LhubError, OSError) as error:
             self._warn(error)

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lhub.tags import Tag
+from lhub.tags import Tag, timestamp
 
 ACTIONS = ("push", "tag", "untag", "protect", "rollback", "visibility", "delete", "restore", "import")
 
@@ -48,7 +47,7 @@ class Entry:
         """The value as `lhub log --json` prints it."""
         return {
             "commit": self.commit,
-            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.when)),
+            "when": timestamp(self.when),
             "who": self.name,
             "message": self.message,
             "tags": list(self.tags or self.untagged),

@@ -6,6 +6,7 @@ if anything fails, and removed last.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,11 +106,17 @@ def _copy(source: int, destination: str) -> str:
 
 def _put(folder: str, path: str, *, force: bool) -> None:
     """One rename; what stood there is moved aside first, and back if the rename fails."""
+    if not force:
+        try:
+            os.rename(folder, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise Conflict(f"{path} appeared meanwhile", hint="--force replaces it") from None
+        return
     if not os.path.lexists(path):
         os.rename(folder, path)
         return
-    if not force:
-        raise Conflict(f"{path} appeared meanwhile", hint="--force replaces it")
     aside = f"{folder}.old"
     os.rename(path, aside)
     try:

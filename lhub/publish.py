@@ -89,6 +89,7 @@ def push(session: Session, order: Order) -> Pushed:
     with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
         session.read_root()
     packing = scan(order.path)
+    _tell_ignored(session, packing)
     found = recognise(packing)
     target = _target(session, order, packing, found)
     _refuse(session, target, order)
@@ -133,6 +134,14 @@ def _check(order: Order) -> None:
         faults.append(f"the tag {other} is given in two spellings")
     if faults:
         raise UsageError(listing("this push cannot be", faults), hint="lhub push --help shows how it is written")
+
+
+def _tell_ignored(session: Session, packing: Packing) -> None:
+    """Say what the built-in list leaves out, but for what Python itself strews about: nobody asked for that list."""
+    left = [path for path in packing.ignored if not packing.own_list and "__pycache__" not in path]
+    if left:
+        shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        session.notes(f"left out: {shown} (a .gitignore in the folder replaces the built-in list)")
 
 
 def _target(session: Session, order: Order, packing: Packing, found: Recognised) -> _Target:
@@ -228,7 +237,10 @@ def _push(session: Session, target: _Target, order: Order) -> Pushed:
                 about = target.found.about if target.kind == target.found.kind else {}
                 staged = stage.seal(target.kind, about)
                 told.update(files=staged.manifest.count, bytes=staged.manifest.bytes)
-            with task.step("publish") as told, change(target.resource, modes, me) as locked:
+            with (
+                task.step("publish") as told,
+                change(target.resource, modes, me, visibility=order.visibility) as locked,
+            ):
                 pushed = _publish(session, target, order, locked, staged, task.id)
                 told.update(version=staged.id, tags=list(pushed.tags), new=pushed.new)
     except BaseException as error:

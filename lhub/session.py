@@ -113,7 +113,7 @@ class Session:
     # namespaces
 
     def claim(self, name: str) -> None:
-        """Make a namespace one's own by making its folder; Denied if it is somebody else's, Conflict for a case twin."""
+        """Make a namespace one's own by making its folder; Denied: it is somebody else's, Conflict: a case twin."""
         self.make_root()
         folder = self.folder.namespace(parse_namespace(name))
         if other := twin(name, os.listdir(self.root)):

@@ -17,6 +17,7 @@ from lhub.manifest import KINDS, Manifest
 from lhub.names import UNNAMED, Ref, is_name
 from lhub.session import Session
 from lhub.store import Resource
+from lhub.tags import timestamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +68,6 @@ class Shown(Listed):
             "bytes": self.bytes,
             "manifest": self.manifest,
         }
-
-
-def timestamp(seconds: float) -> str | None:
-    """``2026-03-01T12:00:00Z``; None for never."""
-    import time  # a built-in
-
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
 
 
 def listing(session: Session, namespace: str | None = None, kind: str | None = None) -> list[Listed]:

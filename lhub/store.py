@@ -128,9 +128,9 @@ class Resource:
         if not found:
             raise NotFound(f"{self.name}@{prefix} is not here", hint=f"lhub log {self.name} lists its versions")
         if len(found) > 1:
+            several = ", ".join(version[:12] for version in found[:5])
             raise UsageError(
-                f"{self.name}@{prefix} is not one version but {len(found)}: {', '.join(version[:12] for version in found[:5])}",
-                hint="give more digits",
+                f"{self.name}@{prefix} is not one version but {len(found)}: {several}", hint="give more digits"
             )
         return found[0]
 

@@ -24,7 +24,7 @@ _TEXTS = ("name", "description", "url")
 
 
 def is_executor(packing: Packing) -> bool:
-    """Whether a folder is an Executor: `executor.py`, `config.yml` with jtype or metas, or `manifest.yml` with a name."""
+    """Whether a folder has `executor.py`, a `config.yml` with jtype or metas, or a `manifest.yml` with a name."""
     if packing.source("executor.py"):
         return True
     try:
