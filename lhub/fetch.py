@@ -16,7 +16,7 @@ from lhub.disk import Pen, is_folder, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, UsageError
 from lhub.names import Ref
 from lhub.session import Session
-from lhub.store import Version
+from lhub.store import DAMAGED, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def _lay_out(version: Version, folder: str) -> None:
             if left < 0 or _copy(source, f"{folder}/{path}") != digest:
                 raise Corrupt(
                     f"{path} of {version.where} is not what was published",
-                    hint="its owner mends it by pushing it again",
+                    hint=DAMAGED,
                 )
 
 

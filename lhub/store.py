@@ -140,7 +140,7 @@ class Resource:
         try:
             descriptor = again(lambda: self._open(version))
         except FileNotFoundError:
-            raise Vanished(f"{self.name}@{version[:12]} is named, but it is not there", hint=_DAMAGED) from None
+            raise Vanished(f"{self.name}@{version[:12]} is named, but it is not there", hint=DAMAGED) from None
         try:
             yield Version(self.name, version, descriptor)
         finally:
@@ -187,7 +187,7 @@ class Version:
         if self._text is None:
             text = self._read(MANIFEST, LARGE)
             if digest_text(text) != self.id:
-                raise Corrupt(f"manifest.yaml of {self.where} is not what was published", hint=_DAMAGED)
+                raise Corrupt(f"manifest.yaml of {self.where} is not what was published", hint=DAMAGED)
             self._text = text
         return self._text
 
@@ -202,11 +202,11 @@ class Version:
         expected, _ = self._files()
         text = self._read(SUMS, _SUMS_LIMIT)
         if digest_text(text) != expected:
-            raise Corrupt(f"SHA256SUMS of {self.where} is not what was published", hint=_DAMAGED)
+            raise Corrupt(f"SHA256SUMS of {self.where} is not what was published", hint=DAMAGED)
         try:
             return read_sums(text.decode())
         except UnicodeDecodeError:
-            raise Corrupt(f"SHA256SUMS of {self.where} is not UTF-8", hint=_DAMAGED) from None
+            raise Corrupt(f"SHA256SUMS of {self.where} is not UTF-8", hint=DAMAGED) from None
 
     def payload_size(self) -> int:
         """The size of the payload, as the manifest says."""
@@ -221,12 +221,12 @@ class Version:
         try:
             folder = open_folder("files", beneath=self.descriptor)
         except (FileNotFoundError, NotADirectoryError):
-            raise Corrupt(f"{self.where} has no folder files", hint=_DAMAGED) from None
+            raise Corrupt(f"{self.where} has no folder files", hint=DAMAGED) from None
         try:
             with opened_beneath(folder, path) as descriptor:
                 yield descriptor
         except FileNotFoundError:
-            raise Corrupt(f"{path} of {self.where} is missing", hint=_DAMAGED) from None
+            raise Corrupt(f"{path} of {self.where} is missing", hint=DAMAGED) from None
         finally:
             os.close(folder)
 
@@ -234,9 +234,9 @@ class Version:
         try:
             return read_small(name, limit=limit, beneath=self.descriptor)
         except FileNotFoundError:
-            raise Corrupt(f"{self.where} has no {name}", hint=_DAMAGED) from None
+            raise Corrupt(f"{self.where} has no {name}", hint=DAMAGED) from None
         except Corrupt as error:
-            raise Corrupt(f"{self.where}: {error}", hint=_DAMAGED) from None
+            raise Corrupt(f"{self.where}: {error}", hint=DAMAGED) from None
 
 
-_DAMAGED = "its owner mends it by pushing the same content again"
+DAMAGED = "its owner mends it by pushing the same content again (a file over 16 MiB: under another name)"
