@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from lhub.disk import Pen
 from lhub.layout import Modes, ResourceFolder
@@ -46,9 +46,10 @@ class Task:
         pen.write_new(f"{place.build(self.id)}/task.yaml", to_yaml(document).encode(), modes.file, sync=False)
 
     def event(self, kind: str, subject: str, payload: object = None) -> None:
-        """Add one line to the log."""
+        """Add one line to the log; a full disk must not make a failure of a push that was published."""
         line = {"time": round(self._clock(), 3), "type": kind, "subject": subject, "payload": payload}
-        self._pen.append(self._events, json.dumps(line).encode() + b"\n", self._modes.file)
+        with suppress(OSError):
+            self._pen.append(self._events, json.dumps(line).encode() + b"\n", self._modes.file)
 
     @contextmanager
     def step(self, subject: str) -> Iterator[dict[str, object]]:

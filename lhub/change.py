@@ -156,8 +156,7 @@ class Change:
             raise protected_error(self.resource.name, held)
 
     def _protected(self, tag: str, version: str) -> bool:
-        stands = self.links.tags.get(tag)
-        return stands is not None and stands.protected and stands.version != version
+        return self.links.standing(tag) not in (None, version)
 
     def refuse_removal(self, tags: tuple[str, ...]) -> None:
         """Raise unless every tag stands and none is protected."""

@@ -48,18 +48,24 @@ class Pen:
         """Make a folder with just this mode; False when something of this name stands already."""
         self.step("make_folder", path)
         try:
-            os.mkdir(path, 0o700)
+            os.mkdir(path, mode & 0o777)  # an umask may take from it, until the next line
         except FileExistsError:
             return False
-        if mode != 0o700:
-            self.set_mode(path, mode)
+        self._settle_mode(path, mode)
         return True
 
+    def _settle_mode(self, path: str, mode: int) -> None:
+        status = os.lstat(path)
+        if stat.S_IMODE(status.st_mode) != mode and status.st_uid == os.geteuid():
+            self.set_mode(path, mode)
+
     def make_folders(self, paths: list[str], mode: int) -> None:
-        """Make each folder that is not there yet; no member of `paths` may be a link."""
+        """See that each folder is there, with this mode if it is one's own; Corrupt for anything else of its name."""
         for path in paths:
-            if not self.make_folder(path, mode) and not is_folder(path):
-                raise Corrupt(f"{path} is not a folder", hint="look what stands there")
+            if not self.make_folder(path, mode):
+                if not is_folder(path):
+                    raise Corrupt(f"{path} is not a folder", hint="look what stands there")
+                self._settle_mode(path, mode)  # a kill may have come between the two lines above
 
     def set_mode(self, path: str, mode: int) -> None:
         """Set the mode of a file or folder of one's own, never through a link, and see that it stuck."""
@@ -118,6 +124,8 @@ class Pen:
             self.link(scratch, path)
         except FileExistsError:
             return False
+        except FileNotFoundError:  # somebody swept it, who took us for dead
+            return self._create_unlinked(path, data, mode)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise

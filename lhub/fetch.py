@@ -75,7 +75,7 @@ def _beside(path: str, unique: str) -> Iterator[str]:
 def _lay_out(version: Version, folder: str) -> None:
     """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
     sums = version.sums()
-    left = version.payload_size()
+    left = version.manifest().bytes
     disk = os.statvfs(folder)
     if left > disk.f_bavail * disk.f_frsize:  # before a byte is copied: a publisher may say a terabyte
         raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")

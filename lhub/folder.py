@@ -21,11 +21,10 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from lhub.errors import LhubError, NotFound, UsageError, listing
+from lhub.names import NEVER
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
-
-_NEVER = (".git", ".jina")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +116,7 @@ class _Walk:
 
     def meet(self, origin: str, path: str, name: str) -> Iterator[Source]:
         """What one name of a folder gives: nothing, a file, or a folder's files."""
-        if name.lower() in _NEVER:
+        if name.lower() in NEVER:
             return
         try:
             status = os.lstat(origin)
@@ -152,7 +151,7 @@ class _Walk:
         """Whether what a link names lies in the folder and travels by itself."""
         if not real.startswith(self.folder + os.sep):
             return False
-        return not any(part.lower() in _NEVER for part in real[len(self.folder) + 1 :].split(os.sep))
+        return not any(part.lower() in NEVER for part in real[len(self.folder) + 1 :].split(os.sep))
 
     def fault(self, origin: str, status: os.stat_result) -> str:
         """Why something cannot travel, or an empty text."""

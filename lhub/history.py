@@ -70,7 +70,13 @@ class Diary:
         state = Recorded(tip=tip)
         for entry in reversed(entries):
             state = state.after(entry)
+        self._remember(state)
         return state
+
+    def _remember(self, state: Recorded) -> None:
+        with suppress(OSError):  # derived: the next writer asks git instead
+            text = write_recorded(state)
+            self.pen.replace(self.place.recorded, text, self.modes.file, scratch=self.scratch, sync=False)
 
     # one entry more
 
@@ -93,10 +99,7 @@ class Diary:
         tip = self._import(entry, changes, recorded.tip)
         self._move(recorded.tip, tip)
         state = replace(recorded.after(entry), tip=tip, tree=tree, pointers=pointers)
-        with suppress(OSError):  # derived: the next writer asks git instead
-            self.pen.replace(
-                self.place.recorded, write_recorded(state), self.modes.file, scratch=self.scratch, sync=False
-            )
+        self._remember(state)
         return state
 
     def _changes(self, version: str, recorded: Recorded) -> tuple[list[bytes], frozenset[str]]:

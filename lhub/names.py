@@ -70,7 +70,8 @@ def parse_ref(text: str) -> Ref:
     if not separator:
         scheme, body = "", text
     elif scheme not in _SCHEMES:
-        raise UsageError(f"a reference does not start with {_shown(scheme)}://", hint=_FORMS)
+        start = f"{scheme[:20]}://" if scheme.isascii() and scheme.replace("+", "").isalpha() else "that"
+        raise UsageError(f"a reference does not start with {start}", hint=_FORMS)
     base, _, docker = scheme.partition("+")
     ref, faults = (_legacy if base == "jinahub" else _modern)(body, base, bool(docker))
     if faults:
@@ -187,6 +188,10 @@ def is_tag(name: str) -> bool:
 def is_version_prefix(text: str) -> bool:
     """Whether a text can name a version: 8 to 64 hex digits."""
     return 8 <= len(text) <= 64 and _HEX.issuperset(text)
+
+
+NEVER = (".git", ".jina")
+"""Names that never travel, in any case of letters: they would act where they are laid out."""
 
 
 def is_inside(path: str) -> bool:

@@ -164,7 +164,13 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
 
 def _as_new(place: Place, kind: str) -> Place:
     return Place(
-        resource=place.resource, namespace=place.namespace, own=place.own, maker=True, kind=kind, secret=place.secret
+        resource=place.resource,
+        namespace=place.namespace,
+        own=place.own,
+        maker=True,
+        kind=kind,
+        secret=place.secret,
+        private=place.private,
     )
 
 
@@ -182,11 +188,11 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
         return
     if (stands := resource.kind()) != target.kind:
         raise Conflict(f"{resource.name} holds {stands}, this is {target.kind}", hint="push it under another name")
-    tags = resource.links().tags
+    links = resource.links()
     for tag in order.all_tags:
-        if other := twin(tag, list(tags)):
+        if other := twin(tag, list(links.tags)):
             raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
-    pinned = {tag: tags[tag].version for tag in order.all_tags if tag in tags and tags[tag].protected}
+    pinned = {tag: stands for tag in order.all_tags if (stands := links.standing(tag)) is not None}
     if pinned:
         about = target.found.about if target.kind == target.found.kind else {}
         version = identify(target.packing, target.kind, about)
@@ -244,21 +250,14 @@ def _push(session: Session, target: _Target, order: Order) -> Pushed:
                 pushed = _publish(session, target, order, locked, staged, task.id)
                 told.update(version=staged.id, tags=list(pushed.tags), new=pushed.new)
     except BaseException as error:
-        _tell_failure(task, error)
+        task.event("failed", "push", {"message": str(error) or type(error).__name__})
         raise
     task.event("succeeded", "push")
-    sweep(session.pen, place, uid=session.person.uid)
+    with suppress(OSError):  # published it is; what cannot be swept now is swept by the next push
+        sweep(session.pen, place, uid=session.person.uid)
     session.index.add(staged.id, target.kind, staged.manifest.bytes)
     session.index.save()
     return pushed
-
-
-def _tell_failure(task: Task, error: BaseException) -> None:
-    """The task's last word, if the disk still takes one."""
-    try:
-        task.event("failed", "push", {"message": str(error) or type(error).__name__})
-    except OSError:
-        return  # the reason is on its way to the caller; a log that cannot be written must not hide it
 
 
 def _publish(session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str) -> Pushed:

@@ -85,6 +85,7 @@ class Session:
         except NotFound:
             self._make_root()
             return True
+        self._swept(self.root)
         return False
 
     def _make_root(self) -> None:
@@ -93,7 +94,7 @@ class Session:
             raise NotFound(f"{self.root} cannot be made, {parent} is not there", hint=f"mkdir -p {parent}")
         try:
             made = self.pen.make_folder(self.root, 0o755)
-            others = [name for name in os.listdir(self.root) if not name.startswith(SCRATCH)]
+            others = self._swept(self.root)
             if others and "registry.yaml" not in others:
                 raise Conflict(
                     f"{self.root} holds other things and is not a registry", hint="name an empty or a new folder"
@@ -114,9 +115,9 @@ class Session:
 
     def claim(self, name: str) -> None:
         """Make a namespace one's own by making its folder; Denied: it is somebody else's, Conflict: a case twin."""
-        self.make_root()
         folder = self.folder.namespace(parse_namespace(name))
-        if other := twin(name, os.listdir(self.root)):
+        self.make_root()
+        if other := twin(name, self._swept(self.root)):
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
         try:
             made = self.pen.make_folder(folder.path, ONE_PERSON.public)
@@ -126,13 +127,25 @@ class Session:
             ) from None
         if not made and not self.owns(name):
             raise Denied(f"the namespace {name} belongs to somebody else", hint="lhub login with another name")
-        self._describe(folder)
+        self._describe(folder, ONE_PERSON.public)
         if made:
             self.pen.sync_folder(self.root)
 
-    def _describe(self, folder: NamespaceFolder) -> None:
-        if os.path.lexists(folder.file):
+    def _swept(self, folder: str) -> list[str]:
+        """The names in a folder, after removing the scratch files that a kill of one's own left there."""
+        names = os.listdir(folder)
+        for name in names:
+            path = f"{folder}/{name}"
+            if name.startswith(SCRATCH) and os.lstat(path).st_uid == self.person.uid:
+                self.pen.unlink(path)
+        return [name for name in names if not name.startswith(SCRATCH)]
+
+    def _describe(self, folder: NamespaceFolder, mode: int) -> None:
+        """Finish a namespace: its mode, its namespace.yaml; one that is finished is left alone."""
+        if "namespace.yaml" in self._swept(folder.path):
             return
+        if not modes_of(os.lstat(folder.path).st_mode).inner & 0o020:
+            self.pen.make_folders([folder.path], mode)
         scratch = f"{folder.path}/{SCRATCH}{self.unique()}"
         modes = modes_of(os.lstat(folder.path).st_mode)
         self.pen.create(folder.file, format_text().encode(), modes.file, scratch=scratch)
@@ -143,15 +156,17 @@ class Session:
         self.make_root()
         root = os.stat(self.root)
         folder = self.folder.namespace(None)
-        if is_folder(folder.path):
+        if os.path.lexists(folder.file):
+            self._swept(folder.path)
             return
         if root.st_uid != self.person.uid:
             raise Denied(
                 f"{self.root} takes nothing without a namespace yet",
                 hint="its owner makes the place by a first such push",
             )
-        self.pen.make_folder(folder.path, 0o1777 if root.st_mode & 0o1002 == 0o1002 else 0o755)
-        self._describe(folder)
+        mode = 0o1777 if root.st_mode & 0o1002 == 0o1002 else 0o755
+        self.pen.make_folders([folder.path], mode)
+        self._describe(folder, mode)
         self.pen.sync_folder(self.root)
 
     def owns(self, namespace: str) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file
-from lhub.errors import LhubError
+from lhub.errors import Corrupt, LhubError
 from lhub.folder import Packing, Source, stamp_of
 from lhub.layout import EXECUTABLE, PAYLOAD, SCRATCH, STAGING, VERSION_FOLDER, Modes, ResourceFolder, VersionFolder
 from lhub.lock import held
@@ -64,7 +64,10 @@ class Staging:
 
     def take(self, source: Source) -> None:
         """Copy and hash one file; one whose content stood in the newest version is only hashed."""
-        descriptor = open_file(source.origin)
+        try:
+            descriptor = open_file(source.origin)
+        except (OSError, Corrupt):
+            raise changed_error([source.path]) from None  # it was a readable file when the folder was scanned
         try:
             self._same(descriptor, source)
             digest, copied = self._stands(descriptor, source), False

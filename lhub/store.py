@@ -21,7 +21,7 @@ from typing import TypeVar
 from lhub.disk import digest_text, open_folder, opened_beneath, read_small
 from lhub.errors import Corrupt, NotFound, UsageError
 from lhub.layout import MANIFEST, PIN, SUMS, ResourceFolder, is_private, is_version, read_link, trashed
-from lhub.manifest import LARGE, SMALL, Manifest, read_files, read_kind, read_manifest
+from lhub.manifest import LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
 from lhub.tags import Links, Tag
 
@@ -74,17 +74,19 @@ class Resource:
         """Every tag, pins winning; `names` is the folder's listing if it was just made."""
         tags: dict[str, Tag] = {}
         odd: dict[str, str] = {}
+        damaged: set[str] = set()
         for name in sorted(
             os.listdir(self.folder.path) if names is None else names, key=lambda name: not name.startswith(PIN)
         ):
             protected = name.startswith(PIN)
             tag = name[len(PIN) :] if protected else name
-            if not is_tag(tag) or (tag in tags and tags[tag].protected):
+            if not is_tag(tag) or tag in tags or tag in damaged:
                 continue
             try:
                 tags[tag] = self._link(name, tag, protected)
             except Corrupt as error:
                 odd[name] = str(error)
+                damaged |= {tag} if protected else set()
             except FileNotFoundError:
                 continue  # removed since the listing
         return Links(tags=tags, odd=odd)
@@ -180,26 +182,22 @@ class Version:
         self.id = id
         self.where = f"{name}@{id[:12]}"
         self.descriptor = descriptor
-        self._text: bytes | None = None
+        self._manifest: Manifest | None = None
 
-    def manifest_text(self) -> bytes:
-        """The manifest's text; Corrupt when its SHA-256 is not the version's id."""
-        if self._text is None:
+    def manifest(self) -> Manifest:
+        """The manifest; Corrupt when its SHA-256 is not the version's id, or it is none."""
+        if self._manifest is None:
             text = self._read(MANIFEST, LARGE)
             if digest_text(text) != self.id:
                 raise Corrupt(f"manifest.yaml of {self.where} is not what was published", hint=DAMAGED)
-            self._text = text
-        return self._text
-
-    def manifest(self) -> Manifest:
-        """The manifest."""
-        return read_manifest(self.manifest_text(), f"manifest.yaml of {self.where}")
+            self._manifest = read_manifest(text, f"manifest.yaml of {self.where}")
+        return self._manifest
 
     def sums(self) -> dict[str, str]:
         """Path to digest; Corrupt when SHA256SUMS is not the one the manifest names."""
         from lhub.tree import read_sums  # 2 ms that list and path do not need
 
-        expected, _ = self._files()
+        expected = self.manifest().sums
         text = self._read(SUMS, _SUMS_LIMIT)
         if digest_text(text) != expected:
             raise Corrupt(f"SHA256SUMS of {self.where} is not what was published", hint=DAMAGED)
@@ -207,13 +205,6 @@ class Version:
             return read_sums(text.decode())
         except UnicodeDecodeError:
             raise Corrupt(f"SHA256SUMS of {self.where} is not UTF-8", hint=DAMAGED) from None
-
-    def payload_size(self) -> int:
-        """The size of the payload, as the manifest says."""
-        return self._files()[1]
-
-    def _files(self) -> tuple[str, int]:
-        return read_files(self.manifest_text(), f"manifest.yaml of {self.where}")
 
     @contextmanager
     def file(self, path: str) -> Iterator[int]:

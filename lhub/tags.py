@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from lhub.layout import PIN
 from lhub.names import LATEST
 
 
@@ -43,6 +44,13 @@ class Links:
             return self.tags[LATEST].version
         newest = max(self.tags.values(), key=lambda tag: (tag.when, tag.tag), default=None)
         return newest.version if newest else None
+
+    def standing(self, tag: str) -> str | None:
+        """Where a tag is held by a pin: its version, or an empty text for a pin that cannot be read; None: by none."""
+        if f"{PIN}{tag}" in self.odd:
+            return ""
+        found = self.tags.get(tag)
+        return found.version if found and found.protected else None
 
     @property
     def protected(self) -> list[str]:

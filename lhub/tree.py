@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 
 from lhub.errors import Corrupt
-from lhub.names import is_inside
+from lhub.names import NEVER, is_inside
 
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
@@ -66,10 +66,21 @@ def read_sums(text: str) -> dict[str, str]:
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         match = pattern.fullmatch(line)
         path = _unescaped(match[3], bool(match[1])) if match else None
-        if match is None or path is None or not is_inside(path) or path in digests:
+        if match is None or path is None or not _may_stand(path) or path in digests:
             raise Corrupt(f"SHA256SUMS line {number} is not what a push writes")
         digests[path] = match[2]
+    for path in digests:
+        above = path.rpartition("/")[0]
+        while above:
+            if above in digests:
+                raise Corrupt("SHA256SUMS names a file that is a folder too")
+            above = above.rpartition("/")[0]
     return digests
+
+
+def _may_stand(path: str) -> bool:
+    """Whether a path may be laid out: inside the folder, and nothing that acts there, such as a git repository."""
+    return is_inside(path) and not any(part.lower() in NEVER for part in path.split("/"))
 
 
 def _line(path: str, digest: str) -> str:
