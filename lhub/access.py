@@ -107,8 +107,10 @@ def _refuse_unnamed(verb: Verb, place: Place, *, caller: str | None) -> LhubErro
             f"{place.name} stands already and its secret was not given",
             hint=f"--force-update {place.resource} --secret SECRET updates it, another name makes a new one",
         )
-    if place.secret is None:
+    if place.secret is None or (verb == "manage" and place.private and not place.secret):
         return absent(place.name)
+    if not place.maker:
+        return Denied(f"{place.name} was made by another user of this machine", hint="its maker can do this")
     if not place.secret:
         return Denied(
             f"the secret for {place.name} is not the right one", hint="it was printed once, at the first push"

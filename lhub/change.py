@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lhub.diary import Entry, Recorded, missing
 from lhub.disk import Pen, is_folder
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
-from lhub.history import Diary
+from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
 from lhub.layout import SCRATCH, Modes, ResourceFolder, is_version, link_to, trash_name, trashed
 from lhub.lock import held
@@ -131,14 +131,23 @@ class Change:
         try:
             self.diary.begin()
             self.recorded = self.diary.recorded()
-            now = self.writer.clock()
             visibility = self.visibility()
             if visibility == told:
                 visibility = self.recorded.visibility or visibility
-            for entry in missing(self.recorded, self.links.tags, visibility, now=now, account=account_of):
-                self.recorded = self.diary.add(entry, self.recorded)
+            try:
+                self._complete(visibility)
+            except DiaryLost:
+                self._complete(visibility, anew=True)
         except (LhubError, OSError) as error:
             self._warn(error)
+
+    def _complete(self, visibility: str, *, anew: bool = False) -> None:
+        """Tell the diary what the links said before this change, as far as it does not know."""
+        if anew or self.recorded is None:
+            self.recorded = Recorded()
+        now = self.writer.clock()
+        for entry in missing(self.recorded, self.links.tags, visibility, now=now, account=account_of):
+            self.recorded = self.diary.add(entry, self.recorded)
 
     def _warn(self, error: Exception) -> None:
         self.recorded = None
@@ -282,7 +291,11 @@ class Change:
             action=action, name=self.writer.name, address=self.writer.address, when=self.writer.clock(), **fields  # type: ignore[arg-type]
         )  # fmt: skip
         try:
-            self.recorded = self.diary.add(entry, self.recorded)
+            try:
+                self.recorded = self.diary.add(entry, self.recorded)
+            except DiaryLost:
+                self._complete(self.visibility(), anew=True)
+                self.recorded = self.diary.add(entry, self.recorded)
         except (LhubError, OSError) as error:
             self._warn(error)
 

@@ -146,11 +146,8 @@ def _likely(recorded: Recorded, version: str, tags: list[Tag]) -> str:
     return "tag" if version in recorded.tags.values() else "push"
 
 
-RECORD = "%H%n%an%n%ae%n%at%n%B"
-
-
 def read_entry(record: str) -> Entry:
-    """The entry in one record of `git log` with RECORD as its format."""
+    """The entry in one commit: id, author's name, address and time in seconds, a line each, then the message."""
     commit, name, address, when, body = (record.split("\n", 4) + [""] * 4)[:5]
     fields = parse(body)
     version = fields.get("version", "")
@@ -176,7 +173,10 @@ def _listed(text: str | None) -> tuple[str, ...]:
 
 def read_recorded(text: bytes) -> Recorded:
     """The state in a derived file; ValueError when it is not whole."""
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError("not what lhub recorded: nested too deeply") from None
     if not isinstance(document, dict) or not isinstance(document.get("tags"), dict):
         raise ValueError("not what lhub recorded")
     try:

@@ -5,7 +5,8 @@ Symbolic links inside the folder travel as what they name. All that cannot trave
 
 >>> import tempfile
 >>> place = tempfile.mkdtemp()
->>> _ = open(f"{place}/a.txt", "w").write("hello")
+>>> with open(f"{place}/a.txt", "w") as file:
+...     _ = file.write("hello")
 >>> [source.path for source in scan(place).sources]
 ['a.txt']
 """
@@ -191,7 +192,13 @@ def _name_fault(name: str) -> str:
         return "has a name that is not UTF-8"
     if any(unicodedata.category(character) == "Cc" for character in name):
         return "has a control character in its name"
-    return ""
+    return "has a name that some systems take for .git" if _is_git(name) else ""
+
+
+def _is_git(name: str) -> bool:
+    """Whether HFS+ or NTFS would open `.git` by this name (git refuses the same, path.c and utf8.c)."""
+    visible = "".join(c for c in name if unicodedata.category(c) != "Cf").lower()
+    return visible.partition(":")[0].rstrip(" .") in (".git", "git~1")
 
 
 def _twins(paths: list[str]) -> list[str]:

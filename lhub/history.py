@@ -15,12 +15,13 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from lhub.diary import RECORD, Entry, Recorded, read_entry, read_recorded, write_recorded
+from lhub.diary import Entry, Recorded, read_entry, read_recorded, write_recorded
 from lhub.disk import Pen, open_file, read_open, read_small
 from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, STAGING, SUMS, Modes, VersionFolder, trashed
@@ -31,8 +32,17 @@ from lhub.tree import read_sums
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_ACTS = frozenset((".gitattributes", ".gitmodules"))
+"""Names of a payload that would act in a clone, or fail a check, if they stood in the diary as they are."""
+_LONGEST = 1 << 20
+"""Bytes of the longest entry that is read."""
+_T = TypeVar("_T")
 _HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SKELETON = {"HEAD": "ref: refs/heads/main\n", "config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"}
+
+
+class DiaryLost(LhubError):
+    """The diary did not read and was set aside: everything is to be told anew."""
 
 
 class Diary:
@@ -85,17 +95,18 @@ class Diary:
         try:
             return self._add(entry, recorded)
         except _GitFailed as error:
-            if recorded.tip is None or _readable(self.place.objects, recorded.tip):
+            if recorded.tip is None or _readable(self.resource, recorded.tip):
                 raise LhubError(f"the diary of {self.resource.name} was not written: {error}") from None
             self._set_aside(recorded.tip)
-            return self._add(entry, replace(recorded, tip=None, tree=None))
+            raise DiaryLost(f"the diary of {self.resource.name} did not read and was begun anew") from None
 
     def _add(self, entry: Entry, recorded: Recorded) -> Recorded:
         tree, pointers = recorded.tree, recorded.pointers
         changes: list[bytes] = []
-        if entry.version and (entry.action in ("push", "rollback", "import") or tree is None):
-            changes, pointers = self._changes(entry.version, recorded)
-            tree = entry.version
+        if entry.version and (entry.action in ("push", "rollback", "import") or recorded.tip is None):
+            with suppress(FileNotFoundError):  # a tag may name what is lost; that it was named is told all the same
+                changes, pointers = self._changes(entry.version, recorded)
+                tree = entry.version
         tip = self._import(entry, changes, recorded.tip)
         self._move(recorded.tip, tip)
         state = replace(recorded.after(entry), tip=tip, tree=tree, pointers=pointers)
@@ -173,9 +184,14 @@ class Diary:
         self.pen.sync_folder(os.path.dirname(self.place.branch))
 
     def _set_aside(self, tip: str) -> None:
-        """Keep the name of a tip that does not read, and begin the diary anew."""
-        with suppress(FileNotFoundError):
-            self.pen.rename(self.place.branch, f"{self.place.history}/unreadable.{tip[:12]}")
+        """Keep what does not read, and begin the diary anew: objects first, lest new ones rest on damaged ones."""
+        aside = f"{self.place.history}/unreadable.{tip[:12]}.{time.time_ns()}"
+        self.pen.make_folder(aside, self.modes.inner)
+        for path in (self.place.objects, f"{self.place.history}/packed-refs", self.place.branch):
+            with suppress(FileNotFoundError):
+                self.pen.rename(path, f"{aside}/{os.path.basename(path)}")
+        objects = self.place.objects
+        self.pen.make_folders([objects, f"{objects}/pack", f"{objects}/info"], self.modes.inner)
 
 
 # reading
@@ -199,29 +215,59 @@ def tip_of(resource: Resource) -> str | None:
 
 
 def log(resource: Resource) -> Iterator[Entry]:
-    """All entries, newest first, read in a repository of one's own; raises Corrupt when the diary does not read."""
-    tip = tip_of(resource)
-    if tip is None:
+    """All entries, newest first; Corrupt when the diary does not read. GitPython reads the objects, no git runs."""
+    commit = tip_of(resource)
+    if commit is None:
         return
-    git = _gitpython()
-    with own_folder() as folder:
-        try:
-            repository = git.Repo(folder)
-            repository.git.update_environment(
-                **_environment(folder), GIT_ALTERNATE_OBJECT_DIRECTORIES=resource.folder.objects
-            )
-            text = repository.git.log(tip, "-z", "--no-show-signature", f"--format={RECORD}", "--")
-            repository.close()
-        except git.exc.GitCommandError as error:
-            raise Corrupt(
-                f"the diary of {resource.name} does not read: {_first(str(error.stderr))}",
-                hint="the next push begins it anew from the tags; the versions are not concerned",
-            ) from None
-        except git.exc.GitCommandNotFound:
-            raise _no_git() from None
-    for record in text.split("\0"):
-        if record:
+    with _objects(resource) as read:
+        while commit:
+            record, commit = _read(resource, partial(_fetch, read, commit))
             yield read_entry(record)
+
+
+def _fetch(read: Callable[[str], Any], name: str) -> tuple[str, str | None]:
+    """One commit as `diary.read_entry` takes it, and its parent."""
+    commit = read(name)
+    head = f"{commit.hexsha}\n{commit.author.name}\n{commit.author.email}\n{commit.authored_date}\n"
+    return head + str(commit.message), commit.parents[0].hexsha if commit.parents else None
+
+
+def _readable(resource: Resource, tip: str) -> bool:
+    """Whether a commit and all that it names can be read."""
+    with _objects(resource) as read:
+        try:
+            _read(
+                resource, lambda: [item.data_stream.read() for item in read(tip).tree.traverse() if item.type == "blob"]
+            )
+        except Corrupt:
+            return False
+    return True
+
+
+def _read(resource: Resource, read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
+        raise Corrupt(
+            f"the diary of {resource.name} does not read: {type(error).__name__}",
+            hint="the next push begins it anew from the tags; the versions are not concerned",
+        ) from None
+
+
+@contextmanager
+def _objects(resource: Resource) -> Iterator[Callable[[str], Any]]:
+    """A function that reads a commit of a diary, through an empty repository of one's own."""
+    git = _gitpython()
+    with own_folder() as folder, git.Repo(folder) as repository:
+        repository.odb = git.GitDB(resource.folder.objects)
+
+        def read(commit: str) -> Any:
+            binary = bytes.fromhex(commit)
+            if repository.odb.info(binary).size > _LONGEST:
+                raise ValueError("no entry of a diary is as long")
+            return git.Commit(repository, binary)
+
+        yield read
 
 
 class _Files:
@@ -240,7 +286,9 @@ class _Files:
         return os.lstat(self.folder.payload(path)).st_size
 
     def text(self, path: str) -> bytes | None:
-        """The content if it stands in the diary as it is: UTF-8 without NUL, up to 1 MiB, no git-LFS pointer itself."""
+        """The content if it stands in the diary as it is: UTF-8 without NUL, up to 1 MiB, nothing that git acts on."""
+        if path.rpartition("/")[2].lower() in _ACTS:
+            return None
         descriptor = open_file(self.folder.payload(path))
         try:
             if os.fstat(descriptor).st_size > _TEXT:
@@ -339,22 +387,13 @@ def _environment(folder: str) -> dict[str, str]:
     }
 
 
-def _readable(objects: str, commit: str) -> bool:
-    """Whether a commit and the folders it names are there."""
-    with own_repository({"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}) as run:
-        try:
-            run(["ls-tree", "-r", "-t", commit], b"", 0o755)
-            run(["cat-file", "-e", f"{commit}^{{commit}}"], b"", 0o755)
-        except _GitFailed:
-            return False
-    return True
-
-
 def _gitpython() -> Any:
     """GitPython; 100 ms, for those who read a diary."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import git  # see above
-
+    try:
+        import git  # see above
+    except ImportError as error:
+        raise ToolMissing(f"git does not run: {_first(str(error))}", hint="mend or reinstall git") from None
     return git
 
 

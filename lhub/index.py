@@ -33,7 +33,10 @@ class Index:
 
     def add(self, version: str, kind: str, size: int) -> None:
         """Remember a version."""
-        if self._all().setdefault(version, (kind, size)) and self.path:
+        if version in self._all():
+            return
+        self._all()[version] = (kind, size)
+        if self.path:
             self._new.append(f"{version} {kind} {size} .\n")
 
     def save(self) -> None:
@@ -56,5 +59,15 @@ class Index:
     def _text(self) -> bytes:
         try:
             return read_small(self.path, limit=_LIMIT) if self.path else b""
-        except (OSError, LhubError):
+        except LhubError:
+            return self._begun_anew()
+        except OSError:
             return b""
+
+    def _begun_anew(self) -> bytes:
+        """What grew too large, or is no file, gives way: the next listing fills a new one."""
+        try:
+            Pen().unlink(self.path or "")
+        except OSError:
+            self.path = None
+        return b""

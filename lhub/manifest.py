@@ -219,7 +219,7 @@ def read_canonical(text: bytes) -> dict[str, Any] | None:
     try:
         lines = text.decode().split("\n")[:-1]
         document, end = _read_mapping(lines, 0, "", 1)
-        return document if end == len(lines) and to_yaml(document).encode() == text else None
+        return document if document and end == len(lines) and to_yaml(document).encode() == text else None
     except (ValueError, IndexError):
         return None
 
