@@ -86,7 +86,11 @@ class Pen:
         """Remove a folder and all in it, read-only folders too, without following links; what is gone is gone."""
         try:
             self.step("remove_tree", path)
-            os.chmod(path, 0o700, **_NOFOLLOW)
+            mode = os.lstat(path).st_mode
+            if not stat.S_ISDIR(mode):
+                raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
+            if mode & 0o700 != 0o700:
+                os.chmod(path, 0o700)
             entries = list(os.scandir(path))
         except FileNotFoundError:
             return
@@ -236,9 +240,6 @@ class Pen:
             yield sync
         finally:
             os.close(descriptor)
-
-
-_NOFOLLOW: dict[str, bool] = {"follow_symlinks": False} if os.chmod in os.supports_follow_symlinks else {}
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -21,8 +21,12 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from lhub.errors import LhubError, NotFound, UsageError, listing
+from lhub.disk import open_file, read_open
+from lhub.errors import Corrupt, LhubError, NotFound, UsageError, listing
 from lhub.names import NEVER
+
+_LIST = 1 << 20
+"""Bytes of the longest ignore list that is read."""
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -174,11 +178,18 @@ def _ignore_list(folder: str) -> tuple[bool, GitIgnoreSpec]:
     from pathspec import GitIgnoreSpec  # 15 ms, for pushes only
 
     own = os.path.join(folder, ".gitignore")
-    try:
-        with open(own, "rb") as file:
-            text, is_own = file.read().decode(errors="surrogateescape"), True
-    except (FileNotFoundError, IsADirectoryError):
-        text, is_own = resources.files("lhub").joinpath("python.gitignore").read_text(encoding="utf-8"), False
+    is_own = os.path.isfile(own)  # anything else of that name is no list, and is met by the walk
+    if is_own:
+        try:
+            descriptor = open_file(os.path.realpath(own))
+            try:
+                text = read_open(descriptor, own, limit=_LIST).decode(errors="surrogateescape")
+            finally:
+                os.close(descriptor)
+        except (Corrupt, OSError) as error:
+            raise UsageError(f"{own} cannot be read: {error}", hint="a folder's .gitignore is a short text") from None
+    else:
+        text = resources.files("lhub").joinpath("python.gitignore").read_text(encoding="utf-8")
     try:
         return is_own, GitIgnoreSpec.from_lines(text.splitlines())
     except ValueError as error:

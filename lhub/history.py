@@ -250,7 +250,7 @@ def _read(resource: Resource, read: Callable[[], _T]) -> _T:
     except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
         raise Corrupt(
             f"the diary of {resource.name} does not read: {type(error).__name__}",
-            hint="the next push begins it anew from the tags; the versions are not concerned",
+            hint="the next change begins it anew from the tags; the versions are not concerned",
         ) from None
 
 

@@ -35,6 +35,7 @@ def held(
     """
     deadline = time.monotonic() + timeout
     while True:
+        os.lstat(os.path.dirname(path))  # FileLock would make it
         lock = _acquired(path, mode, deadline, note, waiting)
         try:
             if lock.same():

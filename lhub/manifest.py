@@ -1,9 +1,9 @@
 """The YAML documents of a registry: canonical text out, frozen values in.
 
 A version's id is the SHA-256 of its manifest, so the text must come out the same from every machine and
-every release of any YAML library: it is written here, by one rule a line. Reading is PyYAML's
-`CSafeLoader`, behind guards: a size, a depth, no aliases, no tags, no key twice (a document from another
-user must not hang or fill a reader).
+every release of any YAML library: it is written here, by one rule a line. Canonical text is read here too; any
+other YAML is built from the events of PyYAML's C parser, behind guards: a size, a depth, no aliases, no tags, no
+key twice (a document from another user must not hang or fill a reader).
 
 >>> print(to_yaml({"format": 1, "kind": "executor", "executable": ["run.sh"]}), end="")
 format: 1

@@ -180,6 +180,11 @@ def is_name(name: str) -> bool:
     return bool(name) and not name_faults(name, "")
 
 
+def is_space(name: str) -> bool:
+    """Whether a folder found in a root can be a namespace, or the place of what has none."""
+    return name == UNNAMED or is_name(name)
+
+
 def is_tag(name: str) -> bool:
     """Whether a link found on disk can be a tag."""
     return bool(name) and not tag_faults(name)

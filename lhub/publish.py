@@ -7,7 +7,7 @@ can be done again by whoever writes next.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lhub.access import Place, refusal
 from lhub.builds import Task
@@ -31,7 +31,7 @@ class Order:
     protected_tags: tuple[str, ...] = ()
     visibility: str | None = None
     force_update: str | None = None
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
     message: str = ""
     expect: str | None = None
     if_absent: bool = False
@@ -130,8 +130,9 @@ def _check(order: Order) -> None:
         faults.append("--expect and --if-absent exclude each other")
     if order.name and order.force_update and order.name != order.force_update:
         faults.append("NAME and --force-update name different resources")
-    if other := next((t for t in order.all_tags if twin(t, list(order.all_tags))), None):
-        faults.append(f"the tag {other} is given in two spellings")
+    spelt = {tag.lower(): tag for tag in order.all_tags}
+    if other := next((tag for tag in order.all_tags if spelt[tag.lower()] != tag), None):
+        faults.append(f"the tags {other} and {spelt[other.lower()]} differ only by case")
     if faults:
         raise UsageError(listing("this push cannot be", faults), hint="lhub push --help shows how it is written")
 
@@ -155,8 +156,7 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
         namespace = session.caller
     place = session.place(namespace, name, secret=order.secret)
     resource = session.resource(namespace, name)
-    stands = resource.kind() if place.stands and place.kind else None
-    kind = "files" if stands == "files" else found.kind
+    kind = "files" if place.stands and place.kind == "files" else found.kind  # any folder may go on as files
     if not place.stands:
         place = _as_new(place, kind)
     return _Target(packing=packing, found=found, place=place, resource=resource, kind=kind)
@@ -186,8 +186,8 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
         if order.expect:
             raise Conflict(f"{resource.name} does not stand, so it is not at {order.expect[:12]}", hint="look again")
         return
-    if (stands := resource.kind()) != target.kind:
-        raise Conflict(f"{resource.name} holds {stands}, this is {target.kind}", hint="push it under another name")
+    if place.kind != target.kind:
+        raise Conflict(f"{resource.name} holds {place.kind}, this is {target.kind}", hint="push it under another name")
     links = resource.links()
     for tag in order.all_tags:
         if other := twin(tag, list(links.tags)):

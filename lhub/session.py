@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from lhub.access import Place, Verb, absent, refusal
@@ -135,9 +135,10 @@ class Session:
         """The names in a folder, after removing the scratch files that a kill of one's own left there."""
         names = os.listdir(folder)
         for name in names:
-            path = f"{folder}/{name}"
-            if name.startswith(SCRATCH) and os.lstat(path).st_uid == self.person.uid:
-                self.pen.unlink(path)
+            if name.startswith(SCRATCH):
+                with suppress(FileNotFoundError):  # somebody else sweeps too
+                    if os.lstat(f"{folder}/{name}").st_uid == self.person.uid:
+                        self.pen.unlink(f"{folder}/{name}")
         return [name for name in names if not name.startswith(SCRATCH)]
 
     def _describe(self, folder: NamespaceFolder, mode: int) -> None:
@@ -200,7 +201,7 @@ class Session:
     def place(self, namespace: str | None, name: str, *, secret: str | None = None) -> Place:
         """The facts about one resource that decide who may do what."""
         resource = self.resource(namespace, name)
-        status = resource.status()
+        status = resource.status() if is_folder(self.folder.namespace(namespace).path) else None
         try:
             kind = resource.kind() if status else None
         except PermissionError:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lhub.access import may_see
+from lhub.disk import is_folder
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import RESOURCE_FILE
 from lhub.manifest import KINDS, Manifest
-from lhub.names import UNNAMED, Ref, is_name
+from lhub.names import UNNAMED, Ref, is_name, is_space
 from lhub.session import Session
 from lhub.store import Resource
 from lhub.tags import timestamp
@@ -77,19 +78,17 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
     session.read_root()
     if namespace and namespace not in os.listdir(session.root):
         raise NotFound(f"there is no namespace {namespace}", hint="lhub list shows what there is")
-    spaces = [namespace] if namespace else sorted(name for name in os.listdir(session.root) if _is_space(name))
+    spaces = [namespace] if namespace else sorted(filter(is_space, os.listdir(session.root)))
     found = [line for space in spaces for line in _space(session, None if space == UNNAMED else space)]
     session.index.save()
     return sorted((line for line in found if kind in (None, line.kind)), key=lambda line: line.name)
 
 
-def _is_space(name: str) -> bool:
-    return name == UNNAMED or is_name(name)
-
-
 def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     """The resources of one namespace that the caller may see; junk and what vanishes meanwhile is passed over."""
     folder = session.folder.namespace(namespace).path
+    if not is_folder(folder):  # a link there is nobody's namespace
+        return
     try:
         names = [
             entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and is_name(entry.name)

@@ -44,7 +44,7 @@ def login_command(ctx: click.Context, name: str | None, root: str | None, as_jso
     from lhub import door, identity
 
     place = registry(ctx, root, writes=True)
-    name = name or place.session.person.account
+    name = place.session.person.account if name is None else name
     place.login(name)
     identity.remember(door.home(), name)
     if as_json:

@@ -8,21 +8,27 @@ from lhub.cli.account import login_command, logout_command
 from lhub.cli.everyday import list_command, pull_command, push_command
 
 
-@click.group("auth", commands=[login_command, logout_command])
-def auth_command() -> None:
+@click.group("auth", commands=[login_command, logout_command], invoke_without_command=True)
+@click.pass_context
+def auth_command(ctx: click.Context) -> None:
     """Log in and out, as `jina auth` did.
 
     \b
     Example:
       lhub auth login alice
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
-@click.group("hub", commands=[push_command, pull_command, list_command])
-def hub_command() -> None:
+@click.group("hub", commands=[push_command, pull_command, list_command], invoke_without_command=True)
+@click.pass_context
+def hub_command(ctx: click.Context) -> None:
     """Push, pull and list, as `jina hub` did.
 
     \b
     Example:
       lhub hub push ./MyExecutor
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -60,7 +60,11 @@ class Commands(click.Group):
                 formatter.write_dl(rows)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="lhub", message="%(prog)s %(version)s")
 @click.option("--root", metavar="DIR", help="The registry (default: LHUB_ROOT, then ~/.lhub/registry).")
 @click.pass_context
@@ -74,6 +78,8 @@ def lhub(ctx: click.Context, root: str | None) -> None:
       lhub pull jinaai://alice/MyExecutor:v1
     """
     ctx.obj = root
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def run() -> NoReturn:
@@ -82,12 +88,13 @@ def run() -> NoReturn:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
             reconfigure(errors="backslashreplace")  # a name must not break a pipe that knows ASCII only
-    code = main(sys.argv[1:])
-    gc.freeze()  # at the end nothing need be collected: 3 ms of 50
     try:
+        code = main(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has gone, and with him whoever could be told
+        code = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    gc.freeze()  # at the end nothing need be collected: 3 ms of 50
     sys.exit(code)
 
 
@@ -101,8 +108,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("lhub: interrupted\n")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        raise
     except Exception as error:
         if os.environ.get("LHUB_TRACEBACK"):
             raise
@@ -116,10 +122,8 @@ def _sentence(error: Exception) -> LhubError:
         return error
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
-        said = _Said(
-            " ".join(error.format_message().split()).rstrip("."),
-            hint=f"{context.command_path} --help" if context else "",
-        )
+        words = " ".join(error.format_message().split()).rstrip(".")
+        said = LhubError(words[:1].lower() + words[1:], hint=f"{context.command_path} --help" if context else "")
         said.code = error.exit_code
         return said
     if isinstance(error, OSError):
@@ -132,10 +136,6 @@ def _sentence(error: Exception) -> LhubError:
     )
 
 
-class _Said(LhubError):
-    """What click says of the words of a call."""
-
-
 def _say(error: LhubError, *, as_json: bool) -> int:
     message = str(error)
     if as_json:
@@ -144,7 +144,7 @@ def _say(error: LhubError, *, as_json: bool) -> int:
         sys.stdout.write(json.dumps({"error": error.to_dict()}, indent=2) + "\n")
     from lhub.cli.show import clean
 
-    sys.stderr.write(f"lhub: {clean(message[:1].lower() + message[1:] if isinstance(error, _Said) else message)}\n")
+    sys.stderr.write(f"lhub: {clean(message)}\n")
     if error.hint:
         sys.stderr.write(f"hint: {clean(error.hint)}\n")
     return error.code
