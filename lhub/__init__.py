@@ -61,7 +61,7 @@ def login(namespace: str) -> None:
     """
     from lhub import door, identity
 
-    door.here(writes=True).login(namespace)
+    door.here(writes=True, anonymous=True).login(namespace)
     identity.remember(door.home(), namespace)
 
 

@@ -1,6 +1,19 @@
-"""`python -m lhub` is `lhub`."""
+"""`python -m lhub` and the program `lhub`: an interrupt is no traceback, however early or late it comes."""
 
-from lhub.cli.main import run
+from __future__ import annotations
+
+import os
+
+
+def run() -> None:
+    """Run the command line; exit 130 when interrupted."""
+    try:
+        from lhub.cli.main import run as run_command  # here, since an interrupt may come while it loads
+
+        run_command()
+    except KeyboardInterrupt:
+        os._exit(130)
+
 
 if __name__ == "__main__":
     run()

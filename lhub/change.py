@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import Pen, is_folder
+from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
-from lhub.layout import SCRATCH, Modes, ResourceFolder, is_version, link_to, trash_name, trashed
+from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, is_private, is_version, link_to, trash_name, trashed
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.staging import Staged, agrees
@@ -51,24 +52,37 @@ class Writer:
 
 def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> bool:
     """Make the folders of a resource with their final modes; False when the resource's own stood already."""
-    made = pen.make_folder(place.path, modes.private if private else modes.public)
+    try:
+        made = pen.make_folder(place.path, modes.private if private else modes.public)
+    except PermissionError:
+        raise Denied(f"{place.path} may not be made by you", hint="its namespace's owner decides who may") from None
     if made:
         pen.sync_folder(os.path.dirname(place.path))
-    elif not is_folder(place.path):
-        raise Corrupt(f"{place.path} is not a folder", hint="somebody put it there by hand; remove it")
-    git = place.history
-    inner = [
-        place.inside,
-        place.versions,
-        place.builds,
-        git,
-        f"{git}/objects",
-        f"{git}/objects/pack",
-        f"{git}/objects/info",
-    ]
-    inner += [f"{git}/refs", f"{git}/refs/heads", f"{git}/lfs", f"{git}/lfs/objects"]
-    pen.make_folders(inner, modes.inner)
+    else:
+        _see_own(place.path, modes)
+    if private and made:
+        see_private(place.path)
+    stores = [place.inside, place.versions, place.builds, place.history, *place.stores]
+    pen.make_folders(stores, modes.inner)
     return made
+
+
+def _see_own(path: str, modes: Modes) -> None:
+    """Refuse a folder that somebody else put there: in a sticky namespace the first to take a name owns it."""
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        raise Corrupt(f"{path} is not a folder", hint="somebody put it there by hand; remove it")
+    if status.st_uid != os.geteuid() and modes is ONE_PERSON:
+        raise Denied(f"{path} belongs to another user", hint="choose another name")
+
+
+def see_private(path: str) -> None:
+    """Refuse to call something private where the file system lets others in all the same."""
+    if not is_private(os.lstat(path).st_mode):
+        raise LhubError(
+            f"{path} cannot be made private: this file system does not keep modes",
+            hint="what is private needs a file system with POSIX modes",
+        )
 
 
 @contextmanager
@@ -187,13 +201,21 @@ class Change:
                     f"{self.resource.name}:{tag} {found}, not at {version[:12]}", hint="look again, then push"
                 )
 
+    def agree_on_kind(self, kind: str) -> None:
+        """Raise Conflict when the resource is of another kind."""
+        stands = self.resource.kind()
+        if stands not in (None, kind) and self.resource.published():
+            raise Conflict(f"{self.resource.name} holds {stands}, this is {kind}", hint="push it under another name")
+
     def fix_kind(self, kind: str) -> None:
         """Write the kind down once, exclusively; Conflict when the resource is of another."""
-        stands = self.resource.kind()
+        stands, text, scratch = self.resource.kind(), resource_text(kind).encode(), f"{self.scratch}.file"
         if stands is None:
-            text = resource_text(kind).encode()
-            self.pen.create(self.place.file, text, self.modes.file, scratch=f"{self.scratch}.file")
+            self.pen.create(self.place.file, text, self.modes.file, scratch=scratch)
             stands = self.resource.kind()
+        elif stands != kind and not self.resource.published():  # an interrupted first push wrote it
+            self.pen.replace(self.place.file, text, self.modes.file, scratch=scratch)
+            stands = kind
         if stands != kind:
             raise Conflict(f"{self.resource.name} holds {stands}, this is {kind}", hint="push it under another name")
 
@@ -205,6 +227,7 @@ class Change:
         for _ in range(3):
             if staged.folder is None:
                 if self.resource.has(staged.id) or self._bring_back(staged.id):
+                    self.pen.sync_folder(self.place.versions)  # who renamed it may have died before he did
                     return False
                 raise Vanished(f"{self.resource.name}@{staged.id[:12]} was collected meanwhile", hint="push it again")
             try:
@@ -213,6 +236,7 @@ class Change:
                 if error.errno not in _STANDS:
                     raise
                 if agrees(self.resource, staged):
+                    self.pen.sync_folder(self.place.versions)
                     return False
                 self.pen.rename(final, f"{self.place.versions}/{trash_name(staged.id, self.writer.clock())}")
             else:
@@ -232,7 +256,7 @@ class Change:
             except FileExistsError:
                 if self._says(self.place.pin(tag)) != link_to(version):
                     raise protected_error(self.resource.name, [tag], made) from None
-        if made:
+        if tags:
             self.pen.sync_folder(self.place.path)
         return bool(made)
 
@@ -246,8 +270,7 @@ class Change:
                 else:
                     self._point(tag, version)
                 moved.append(tag)
-        if moved:
-            self.pen.sync_folder(self.place.path)
+        self.pen.sync_folder(self.place.path)
         if not self.resource.has(version) and not self._bring_back(version):
             raise Vanished(f"{self.resource.name}@{version[:12]} was collected meanwhile", hint="push it again")
         return bool(moved)
@@ -282,6 +305,8 @@ class Change:
             self.pen.set_mode(self.place.path, self.modes.private if visibility == "private" else self.modes.public)
         except PermissionError:
             raise Denied(f"{self.resource.name} is not yours to change", hint="its maker can") from None
+        if visibility == "private":
+            see_private(self.place.path)
 
     def record(self, action: str, **fields: object) -> None:
         """Step 8: one entry in the diary; a diary that cannot be written lags, and loses nothing but the message."""

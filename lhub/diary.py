@@ -130,6 +130,8 @@ def missing(
         for (version, uid), names in groups.items()
     ]
     entries.sort(key=lambda entry: entry.when)
+    if entries and recorded.visibility is None:
+        entries[0] = replace(entries[0], visibility=visibility)
     if gone := tuple(sorted(set(recorded.tags) - set(tags))):
         entries.append(Entry(action="untag", name="unknown", address="unknown", when=now, untagged=gone, late=True))
     if recorded.visibility not in (None, visibility):

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from lhub.errors import Corrupt, LhubError
+from lhub.errors import Corrupt
 from lhub.names import is_inside
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -68,19 +68,13 @@ class Pen:
                 self._settle_mode(path, mode)  # a kill may have come between the two lines above
 
     def set_mode(self, path: str, mode: int) -> None:
-        """Set the mode of a file or folder of one's own, never through a link, and see that it stuck."""
+        """Set the mode of a file or folder of one's own, never through a link; who needs it to stick looks again."""
         self.step("set_mode", path)
         descriptor = os.open(path, _READ)
         try:
             os.fchmod(descriptor, mode)
-            got = stat.S_IMODE(os.fstat(descriptor).st_mode)
         finally:
             os.close(descriptor)
-        if got != mode:
-            raise LhubError(
-                f"{path} has mode {got:o} after it was set to {mode:o}: this file system does not keep modes",
-                hint="a registry that shall keep anything private needs a file system with POSIX modes",
-            )
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all in it, read-only folders too, without following links; what is gone is gone."""
@@ -109,10 +103,11 @@ class Pen:
         self.step("write_new", path)
         descriptor = os.open(path, _NEW, 0o600)
         try:
-            _write_all(descriptor, data)
-            os.fchmod(descriptor, mode)
-            if sync:
-                sync_descriptor(descriptor)
+            with _naming(path):
+                _write_all(descriptor, data)
+                os.fchmod(descriptor, mode)
+                if sync:
+                    sync_descriptor(descriptor)
         finally:
             os.close(descriptor)
 
@@ -129,7 +124,7 @@ class Pen:
         except FileExistsError:
             return False
         except FileNotFoundError:  # somebody swept it, who took us for dead
-            return self._create_unlinked(path, data, mode)
+            return self.create(path, data, mode, scratch=scratch)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
@@ -161,8 +156,9 @@ class Pen:
         self.step("copy_in", path)
         descriptor = os.open(path, _NEW, 0o600)
         try:
-            copied = transfer(source, descriptor)
-            os.fchmod(descriptor, mode)
+            with _naming(path):
+                copied = transfer(source, descriptor)
+                os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
         return copied
@@ -202,7 +198,8 @@ class Pen:
         self.step("sync_folder", path)
         descriptor = os.open(path, _FOLDER)
         try:
-            sync_descriptor(descriptor)
+            with _naming(path):
+                sync_descriptor(descriptor)
         finally:
             os.close(descriptor)
 
@@ -211,7 +208,8 @@ class Pen:
         self.step("sync_file", path)
         descriptor = os.open(path, _READ)
         try:
-            sync_descriptor(descriptor)
+            with _naming(path):
+                sync_descriptor(descriptor)
         finally:
             os.close(descriptor)
 
@@ -240,6 +238,16 @@ class Pen:
             yield sync
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let an error of write(2) or fsync(2), which knows a descriptor only, say which file it was."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

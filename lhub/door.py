@@ -13,13 +13,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
+from lhub.errors import UsageError, clean
 from lhub.identity import make_home, recall
 from lhub.registry import Registry
 
 
 def home(environment: Mapping[str, str] = os.environ) -> str:
     """The folder of lhub's own state."""
-    return os.path.abspath(environment.get("LHUB_HOME") or os.path.expanduser("~/.lhub"))
+    given = environment.get("LHUB_HOME") or os.path.expanduser("~/.lhub")
+    if given.startswith("~"):
+        raise UsageError("there is no home folder for you here", hint="set LHUB_HOME, or HOME")
+    return os.path.abspath(given)
 
 
 def here(
@@ -28,21 +32,33 @@ def here(
     environment: Mapping[str, str] = os.environ,
     notes: Callable[[str], None] | None = None,
     writes: bool = False,
+    anonymous: bool = False,
 ) -> Registry:
-    """The registry that a command or `lhub.push` means, for whoever is logged in; `writes`: it may be made."""
+    """The registry that a command or `lhub.push` means, for whoever is logged in.
+
+    `writes`: it may be made; `anonymous`: who is logged in is of no matter (he is about to log in).
+    """
     own = home(environment)
     given = root or environment.get("LHUB_ROOT")
     if writes and not given:
         make_home(own)
     return Registry(
         given or f"{own}/registry",
-        namespace=recall(own),
+        namespace=None if anonymous else recall(own),
         notes=notes or to_stderr,
-        keep=(os.getcwd(), os.path.expanduser("~")),
+        keep=_kept(),
         index=f"{own}/index",
     )
 
 
+def _kept() -> tuple[str, ...]:
+    """The current folder, if it still is there, and the home: what no pull replaces."""
+    try:
+        return os.getcwd(), os.path.expanduser("~")
+    except FileNotFoundError:
+        return (os.path.expanduser("~"),)
+
+
 def to_stderr(sentence: str) -> None:
     """One line for a person."""
-    sys.stderr.write(f"lhub: {sentence}\n")
+    sys.stderr.write(f"lhub: {clean(sentence)}\n")

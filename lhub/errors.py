@@ -85,11 +85,30 @@ class ToolMissing(LhubError):
     code = 9
 
 
+_UNSAFE = frozenset(("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"))
+
+
+def clean(text: str, *, lines: bool = True) -> str:
+    """Text without what moves a cursor, changes a colour or turns the way of writing; newlines stay if `lines`."""
+    if text.isascii() and text.isprintable():
+        return text
+    import unicodedata  # for the rare text that needs it
+
+    return "".join(
+        c if (lines and c == "\n") or unicodedata.category(c) not in _UNSAFE else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+_MOST = 200
+"""Faults that one message lists; who has more mends these first."""
+
+
 def listing(what: str, faults: Iterable[str]) -> str:
     """One message for all faults of one input, so that a person mends them in one go."""
     lines = list(faults)
     if len(lines) == 1:
         return f"{what}: {lines[0]}"
-    shown = "".join(f"\n  {line}" for line in lines[:20])
-    more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+    shown = "".join(f"\n  {line}" for line in lines[:_MOST])
+    more = f"\n  and {len(lines) - _MOST} more" if len(lines) > _MOST else ""
     return f"{what}, {len(lines)} faults:{shown}{more}"

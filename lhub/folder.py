@@ -22,7 +22,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from lhub.disk import open_file, read_open
-from lhub.errors import Corrupt, LhubError, NotFound, UsageError, listing
+from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
 from lhub.names import NEVER
 
 _LIST = 1 << 20
@@ -107,13 +107,13 @@ class _Walk:
     def visit(self, folder: str, prefix: str) -> Iterator[Source]:
         """The files of a folder that stands at `prefix` in the version."""
         if folder in self.above:
-            self.faults.append(f"{_shown(prefix)} is a link to a folder above itself")
+            self.faults.append(f"{clean(prefix, lines=False)} is a link to a folder above itself")
             return
         self.above.append(folder)
         try:
             entries = list(os.scandir(folder))
         except OSError as error:
-            self.faults.append(f"{_shown(prefix)} cannot be read: {error.strerror}")
+            self.faults.append(f"{clean(prefix, lines=False)} cannot be read: {error.strerror}")
             entries = []
         for entry in entries:
             yield from self.meet(entry.path, f"{prefix}/{entry.name}" if prefix else entry.name, entry.name)
@@ -130,13 +130,13 @@ class _Walk:
                 status = os.stat(origin) if self.inside(origin) else status
         except OSError as error:
             if not self.skips(path):
-                self.faults.append(f"{_shown(path)} leads nowhere: {error.strerror}")
+                self.faults.append(f"{clean(path, lines=False)} leads nowhere: {error.strerror}")
             return
         is_folder = stat.S_ISDIR(status.st_mode)
         if self.skips(f"{path}/" if is_folder else path):
             self.ignored.append(path)
         elif fault := _name_fault(name) or self.fault(origin, status):
-            self.faults.append(f"{_shown(path)} {fault}")
+            self.faults.append(f"{clean(path, lines=False)} {fault}")
         elif is_folder:
             yield from self.visit(origin, path)
         else:
@@ -154,6 +154,8 @@ class _Walk:
 
     def inside(self, real: str) -> bool:
         """Whether what a link names lies in the folder and travels by itself."""
+        if real == self.folder:
+            return True  # it is met as a link to a folder above itself
         if not real.startswith(self.folder + os.sep):
             return False
         return not any(part.lower() in NEVER for part in real[len(self.folder) + 1 :].split(os.sep))
@@ -198,8 +200,9 @@ def _ignore_list(folder: str) -> tuple[bool, GitIgnoreSpec]:
 
 def _name_fault(name: str) -> str:
     try:
-        name.encode()
-    except UnicodeEncodeError:
+        if os.fsencode(name).decode() != name:
+            return "has a name that is not UTF-8 on disk"
+    except UnicodeError:
         return "has a name that is not UTF-8"
     if any(unicodedata.category(character) == "Cc" for character in name):
         return "has a control character in its name"
@@ -223,10 +226,7 @@ def _twins(paths: list[str]) -> list[str]:
             key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
             other = seen.setdefault(key, name)
             if other != name:
-                faults[name] = f"{_shown(name)} and {_shown(other)} differ only by case or Unicode form"
+                faults[name] = (
+                    f"{clean(name, lines=False)} and {clean(other, lines=False)} differ only by case or Unicode form"
+                )
     return list(faults.values())
-
-
-def _shown(path: str) -> str:
-    """A path that is safe to print: what is not printable is escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)

@@ -15,11 +15,11 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
+from hashlib import sha1
+from itertools import chain
 
 from lhub.diary import Entry, Recorded, read_entry, read_recorded, write_recorded
 from lhub.disk import Pen, open_file, read_open, read_small
@@ -34,9 +34,8 @@ _TEXT = 1 << 20
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _ACTS = frozenset((".gitattributes", ".gitmodules"))
 """Names of a payload that would act in a clone, or fail a check, if they stood in the diary as they are."""
-_LONGEST = 1 << 20
-"""Bytes of the longest entry that is read."""
-_T = TypeVar("_T")
+_LONGEST = 64 << 20
+"""Bytes of the largest object that is read."""
 _HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SKELETON = {"HEAD": "ref: refs/heads/main\n", "config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"}
 
@@ -53,7 +52,8 @@ class Diary:
         self.scratch = f"{scratch}.file"
 
     def begin(self) -> None:
-        """Make what turns the folders of the diary into a repository; what stands stays."""
+        """Make what is missing of a bare repository; what stands stays."""
+        self._make_folders()
         for name, text in _SKELETON.items():
             if not os.path.lexists(f"{self.place.history}/{name}"):
                 self.pen.replace(f"{self.place.history}/{name}", text.encode(), self.modes.file, scratch=self.scratch)
@@ -101,29 +101,28 @@ class Diary:
             raise DiaryLost(f"the diary of {self.resource.name} did not read and was begun anew") from None
 
     def _add(self, entry: Entry, recorded: Recorded) -> Recorded:
-        tree, pointers = recorded.tree, recorded.pointers
-        changes: list[bytes] = []
+        new, tree, pointers = None, recorded.tree, set(recorded.pointers)
         if entry.version and (entry.action in ("push", "rollback", "import") or recorded.tip is None):
             with suppress(FileNotFoundError):  # a tag may name what is lost; that it was named is told all the same
-                changes, pointers = self._changes(entry.version, recorded)
-                tree = entry.version
-        tip = self._import(entry, changes, recorded.tip)
+                new, tree = _Files(self.resource, entry.version), entry.version
+        tip = self._import(entry, self._changes(new, recorded, pointers) if new else (), recorded.tip)
         self._move(recorded.tip, tip)
-        state = replace(recorded.after(entry), tip=tip, tree=tree, pointers=pointers)
+        state = replace(recorded.after(entry), tip=tip, tree=tree, pointers=frozenset(pointers))
         self._remember(state)
         return state
 
-    def _changes(self, version: str, recorded: Recorded) -> tuple[list[bytes], frozenset[str]]:
-        """What git's fast-import needs to turn the newest entry's files into those of `version`, and its pointers."""
-        new = _Files(self.resource, version)
+    def _changes(self, new: _Files, recorded: Recorded, pointers: set[str]) -> Iterator[bytes]:
+        """What turns the newest entry's files into `new`, piece by piece; `pointers` is kept true on the way."""
         old = None
         if recorded.tip and recorded.tree:
             with suppress(OSError, LhubError):
                 old = _Files(self.resource, recorded.tree)
         before = old.files if old else {}
-        changes = [] if old else [b"deleteall\n"]
-        changes += [b"D " + _quoted(f"files/{path}") for path in before if path not in new.files]
-        pointers = {path for path in recorded.pointers if path in new.files} if old else set()
+        pointers &= new.files.keys() if old else set()
+        if old is None:
+            yield b"deleteall\n"
+        for path in before.keys() - new.files.keys():
+            yield b"D " + _quoted(f"files/{path}")
         for path, (digest, executable) in new.files.items():
             if before.get(path) == (digest, executable):
                 continue
@@ -131,33 +130,29 @@ class Diary:
             pointers -= {path}
             if text is None:
                 pointers.add(path)
-                text = (
-                    f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {new.size(path)}\n".encode()
+                text = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (
+                    digest.encode(),
+                    new.size(path),
                 )
-            changes.append(_file(f"files/{path}", text, executable))
-        changes.append(_file(MANIFEST, new.read(MANIFEST), False))
-        changes.append(_file(SUMS, new.read(SUMS), False))
-        changes.append(_file(".gitattributes", _attributes(pointers), False))
-        return changes, frozenset(pointers)
+            yield _file(f"files/{path}", text, executable)
+        yield _file(MANIFEST, new.read(MANIFEST), False)
+        yield _file(SUMS, new.read(SUMS), False)
+        yield _file(".gitattributes", _attributes(pointers), False)
 
-    def _import(self, entry: Entry, changes: list[bytes], parent: str | None) -> str:
+    def _import(self, entry: Entry, changes: Iterable[bytes], parent: str | None) -> str:
         """One `git fast-import`; the id of the commit, whose objects are durable when this returns."""
         who = f"{_plain(entry.name)} <{_plain(entry.address)}> {int(entry.when)} +0000".encode()
         text = entry.text(self.resource.name).encode(errors="replace").replace(b"\0", b"")
-        stream = [
+        head = [
             b"feature done\ncommit refs/heads/main\nmark :1\n",
             b"author %b\ncommitter %b\n" % (who, who),
             b"data %d\n%b\n" % (len(text), text),
             b"from %b\n" % parent.encode() if parent else b"",
-            *changes,
-            b"get-mark :1\ndone\n",
         ]
-        options = ["fastimport.unpackLimit=1", "core.fsync=all", "core.compression=1"]
-        if self.modes.inner & 0o020:
-            options.append("core.sharedRepository=group")
+        _see_regular(self.resource)
         self.pen.step("fast-import", self.place.objects)
-        with own_repository({"GIT_OBJECT_DIRECTORY": self.place.objects}) as run:
-            out = run([*_options(options), "fast-import", "--quiet", "--force"], b"".join(stream), self.modes.inner)
+        stream = chain(head, changes, [b"get-mark :1\ndone\n"])
+        out = fast_import(stream, self.place.objects, umask=~self.modes.inner & 0o777)
         self.pen.sync_folder(f"{self.place.objects}/pack")  # git syncs its files, not their names
         tip = str(out, errors="replace").strip()
         if not _HEX.fullmatch(tip):
@@ -190,8 +185,11 @@ class Diary:
         for path in (self.place.objects, f"{self.place.history}/packed-refs", self.place.branch):
             with suppress(FileNotFoundError):
                 self.pen.rename(path, f"{aside}/{os.path.basename(path)}")
-        objects = self.place.objects
-        self.pen.make_folders([objects, f"{objects}/pack", f"{objects}/info"], self.modes.inner)
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        objects, refs = self.place.objects, f"{self.place.history}/refs"
+        self.pen.make_folders([objects, f"{objects}/pack", f"{objects}/info", refs, f"{refs}/heads"], self.modes.inner)
 
 
 # reading
@@ -215,59 +213,78 @@ def tip_of(resource: Resource) -> str | None:
 
 
 def log(resource: Resource) -> Iterator[Entry]:
-    """All entries, newest first; Corrupt when the diary does not read. GitPython reads the objects, no git runs."""
+    """All entries, newest first; Corrupt when the diary does not read. GitPython's library reads, no git runs."""
     commit = tip_of(resource)
     if commit is None:
         return
-    with _objects(resource) as read:
-        while commit:
-            record, commit = _read(resource, partial(_fetch, read, commit))
-            yield read_entry(record)
-
-
-def _fetch(read: Callable[[str], Any], name: str) -> tuple[str, str | None]:
-    """One commit as `diary.read_entry` takes it, and its parent."""
-    commit = read(name)
-    head = f"{commit.hexsha}\n{commit.author.name}\n{commit.author.email}\n{commit.authored_date}\n"
-    return head + str(commit.message), commit.parents[0].hexsha if commit.parents else None
+    read = _reader(resource)
+    while commit:
+        headers, _, message = read(commit, b"commit").decode(errors="replace").partition("\n\n")
+        found = re.search(r"^author (.*) <(.*)> (-?[0-9]+) [+-][0-9]+$", headers, re.MULTILINE)
+        name, address, when = found.groups() if found else ("unknown", "unknown", "0")
+        yield read_entry(f"{commit}\n{name}\n{address}\n{when[:12]}\n{message}")
+        parent = re.search(r"^parent ([0-9a-f]{40})$", headers, re.MULTILINE)
+        commit = parent[1] if parent else None
 
 
 def _readable(resource: Resource, tip: str) -> bool:
     """Whether a commit and all that it names can be read."""
-    with _objects(resource) as read:
-        try:
-            _read(
-                resource, lambda: [item.data_stream.read() for item in read(tip).tree.traverse() if item.type == "blob"]
-            )
-        except Corrupt:
-            return False
+    read = _reader(resource)
+    try:
+        tree = re.match(rb"tree ([0-9a-f]{40})\n", read(tip, b"commit"))
+        trees = [tree[1].decode()] if tree else []
+        while trees:
+            for mode, name in _entries(read(trees.pop(), b"tree")):
+                if mode == b"40000":
+                    trees.append(name)
+                else:
+                    read(name, b"blob")
+    except Corrupt:
+        return False
     return True
 
 
-def _read(resource: Resource, read: Callable[[], _T]) -> _T:
-    try:
-        return read()
-    except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
-        raise Corrupt(
-            f"the diary of {resource.name} does not read: {type(error).__name__}",
-            hint="the next change begins it anew from the tags; the versions are not concerned",
-        ) from None
+def _entries(tree: bytes) -> Iterator[tuple[bytes, str]]:
+    """Mode and name of each object in the text of a tree."""
+    for match in re.finditer(rb"([0-7]+) [^\0]+\0(.{20})", tree, re.DOTALL):
+        yield match[1], match[2].hex()
 
 
-@contextmanager
-def _objects(resource: Resource) -> Iterator[Callable[[str], Any]]:
-    """A function that reads a commit of a diary, through an empty repository of one's own."""
-    git = _gitpython()
-    with own_folder() as folder, git.Repo(folder) as repository:
-        repository.odb = git.GitDB(resource.folder.objects)
+def _reader(resource: Resource) -> Callable[[str, bytes], bytes]:
+    """A function that reads one object and sees that it is what its name says, so that nothing goes in circles."""
+    from gitdb.db import LooseObjectDB, PackedDB  # GitPython's own; 40 ms, for who reads a diary
 
-        def read(commit: str) -> Any:
-            binary = bytes.fromhex(commit)
-            if repository.odb.info(binary).size > _LONGEST:
-                raise ValueError("no entry of a diary is as long")
-            return git.Commit(repository, binary)
+    _see_regular(resource)
+    stores = [PackedDB(f"{resource.folder.objects}/pack"), LooseObjectDB(resource.folder.objects)]
 
-        yield read
+    def read(name: str, kind: bytes) -> bytes:
+        binary = bytes.fromhex(name)
+        try:
+            stream = next(store for store in stores if store.has_object(binary)).stream(binary)
+            data = bytes(stream.read(_LONGEST + 1)) if stream.size <= _LONGEST else b""
+        except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
+            raise _unreadable(resource, type(error).__name__) from None
+        if sha1(b"%b %d\0%b" % (kind, len(data), data), usedforsecurity=False).hexdigest() != name:
+            raise _unreadable(resource, f"{name[:12]} is not what its name says")
+        return data
+
+    return read
+
+
+def _see_regular(resource: Resource) -> None:
+    """Refuse objects that are no regular files: opening a FIFO among them would wait for ever."""
+    with suppress(FileNotFoundError):
+        for folder in os.scandir(resource.folder.objects):
+            for entry in os.scandir(folder) if folder.is_dir(follow_symlinks=False) else ():
+                if not entry.is_file(follow_symlinks=False):
+                    raise _unreadable(resource, f"{entry.name} is not a regular file")
+
+
+def _unreadable(resource: Resource, why: str) -> Corrupt:
+    return Corrupt(
+        f"the diary of {resource.name} does not read: {why}",
+        hint="the next change begins it anew from the tags; the versions are not concerned",
+    )
 
 
 class _Files:
@@ -351,32 +368,48 @@ def own_folder() -> Iterator[str]:
         yield folder
 
 
-@contextmanager
-def own_repository(borrowed: dict[str, str]) -> Iterator[Any]:
-    """A function that runs one git command in an empty repository of one's own, with borrowed objects."""
-    with own_folder() as folder:
-        environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(folder), **borrowed}
-
-        def run(arguments: list[str], stream: bytes, folder_mode: int) -> bytes:
+def fast_import(stream: Iterable[bytes], objects: str, *, umask: int) -> bytes:
+    """One `git fast-import` into another's `objects`, from an empty repository of one's own; what it prints."""
+    options = ["fastimport.unpackLimit=0", "core.fsync=all", "core.compression=1"]
+    options += [] if umask & 0o020 else ["core.sharedRepository=group"]
+    with own_folder() as folder, open(f"{folder}/said", "w+b") as said:
+        environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(folder, objects)}
+        try:
+            git = subprocess.Popen(
+                ["git", *_options(options), "fast-import", "--quiet", "--force", "--depth=0"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=folder, umask=umask,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise _no_git() from None
+        with git:
             try:
-                done = subprocess.run(
-                    ["git", *arguments], input=stream, env=environment, cwd=folder, umask=~folder_mode & 0o777,
-                    capture_output=True, check=False,
-                )  # fmt: skip
-            except FileNotFoundError:
-                raise _no_git() from None
-            if done.returncode:
-                raise _GitFailed(_first(done.stderr.decode(errors="replace")) or f"git ended with {done.returncode}")
-            return done.stdout
-
-        yield run
+                out = _fed(git, stream)
+            except BaseException:
+                git.kill()
+                raise
+        if git.returncode:
+            said.seek(0)
+            raise _GitFailed(_first(said.read().decode(errors="replace")) or f"git ended with {git.returncode}")
+    return out
 
 
-def _environment(folder: str) -> dict[str, str]:
+def _fed(git: subprocess.Popen[bytes], stream: Iterable[bytes]) -> bytes:
+    """Feed the stream piece by piece, so that memory does not grow with the texts of a version."""
+    assert git.stdin is not None and git.stdout is not None  # noqa: S101 (both are pipes)
+    try:
+        for piece in stream:
+            git.stdin.write(piece)
+        git.stdin.close()
+    except BrokenPipeError:
+        git.wait()  # its reason is on stderr
+    return git.stdout.read()
+
+
+def _environment(folder: str, objects: str) -> dict[str, str]:
     """What keeps every config, hook and prompt of anybody out of a git command."""
     return {
         "GIT_DIR": folder,
-        "GIT_OBJECT_DIRECTORY": f"{folder}/objects",
+        "GIT_OBJECT_DIRECTORY": objects,
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_COUNT": "0",
@@ -385,16 +418,6 @@ def _environment(folder: str) -> dict[str, str]:
         "HOME": folder,
         "LC_ALL": "C",
     }
-
-
-def _gitpython() -> Any:
-    """GitPython; 100 ms, for those who read a diary."""
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    try:
-        import git  # see above
-    except ImportError as error:
-        raise ToolMissing(f"git does not run: {_first(str(error))}", hint="mend or reinstall git") from None
-    return git
 
 
 def _no_git() -> ToolMissing:

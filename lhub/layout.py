@@ -150,6 +150,11 @@ class ResourceFolder(_Folder):
         return f"{self.path}/.lhub/history.git/lfs/objects/{digest[:2]}/{digest[2:4]}/{digest}"
 
     @property
+    def stores(self) -> tuple[str, str]:
+        """The folders above all blobs."""
+        return f"{self.path}/.lhub/history.git/lfs", f"{self.path}/.lhub/history.git/lfs/objects"
+
+    @property
     def builds(self) -> str:
         """One folder a build task."""
         return f"{self.path}/.lhub/builds"

@@ -43,6 +43,8 @@ def held(
                 return
         finally:
             lock.release()
+        if time.monotonic() > deadline:  # the names of this file system never agree with what they open
+            raise _timeout(path)
 
 
 class _Held:

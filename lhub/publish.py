@@ -7,12 +7,12 @@ can be done again by whoever writes next.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lhub.access import Place, refusal
 from lhub.builds import Task
-from lhub.change import Change, Writer, change, prepare, protected_error
-from lhub.errors import Conflict, NotFound, UsageError, listing
+from lhub.change import Change, Writer, change, prepare, protected_error, see_private
+from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
 from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
@@ -89,6 +89,8 @@ def push(session: Session, order: Order) -> Pushed:
     with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
         session.read_root()
     packing = scan(order.path)
+    if f"{session.root}/".startswith(f"{packing.folder}/"):
+        raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found = recognise(packing)
     target = _target(session, order, packing, found)
@@ -158,20 +160,8 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
     resource = session.resource(namespace, name)
     kind = "files" if place.stands and place.kind == "files" else found.kind  # any folder may go on as files
     if not place.stands:
-        place = _as_new(place, kind)
+        place = replace(place, maker=True, kind=kind)
     return _Target(packing=packing, found=found, place=place, resource=resource, kind=kind)
-
-
-def _as_new(place: Place, kind: str) -> Place:
-    return Place(
-        resource=place.resource,
-        namespace=place.namespace,
-        own=place.own,
-        maker=True,
-        kind=kind,
-        secret=place.secret,
-        private=place.private,
-    )
 
 
 def _refuse(session: Session, target: _Target, order: Order) -> None:
@@ -179,8 +169,8 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
     place, resource = target.place, target.resource
     if error := refusal("push", place, caller=session.caller):
         raise error
-    if order.visibility and not target.first and (error := refusal("manage", place, caller=session.caller)):
-        raise error
+    if order.visibility and not target.first:
+        _refuse_visibility(session, target, order.visibility)
     session.no_twin(place.namespace, place.resource)
     if target.first:
         if order.expect:
@@ -200,6 +190,19 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
             raise protected_error(resource.name, held)
 
 
+def _refuse_visibility(session: Session, target: _Target, visibility: str) -> None:
+    """Only who made a resource changes its visibility, and the kernel lets nobody else change its mode."""
+    place, status = target.place, target.resource.status()
+    if place.private == (visibility == "private"):
+        return
+    if error := refusal("manage", place, caller=session.caller):
+        raise error
+    if status is not None and status.st_uid != session.person.uid:
+        raise Denied(
+            f"{place.name} was made by somebody else, who alone changes its visibility", hint="push without it"
+        )
+
+
 def _settle(session: Session, target: _Target, order: Order) -> None:
     """The folders of the resource, with the privacy that it shall have before the first byte is written."""
     place = target.place
@@ -210,6 +213,8 @@ def _settle(session: Session, target: _Target, order: Order) -> None:
     hide = private and not place.private
     if not made and (hide or (target.first and place.private != private)):
         session.pen.set_mode(target.resource.folder.path, modes.private if private else modes.public)
+        if private:
+            see_private(target.resource.folder.path)
 
 
 # steps 2 to 9
@@ -269,9 +274,10 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     if order.if_absent:
         _refuse_present(locked, tags)
     secret = _keep_secret(target, order, locked)
-    locked.fix_kind(target.kind)
+    locked.agree_on_kind(target.kind)
     before = locked.recorded.visibility if locked.recorded else None
     new = locked.publish(staged)
+    locked.fix_kind(target.kind)
     pinned = locked.pin(protected, staged.id)
     moved = locked.move(tags, staged.id, exclusively=order.if_absent)
     visibility = order.visibility or locked.visibility()
@@ -312,7 +318,7 @@ def _keep_secret(target: _Target, order: Order, locked: Change) -> str | None:
     """The secret of a new resource without a namespace, to be printed once; its verifier is kept before the kind is."""
     if target.place.namespace is not None or not target.first:
         return None
-    if target.resource.kind() is not None:
+    if target.resource.kind() is not None and target.resource.published():
         raise Conflict(f"{target.resource.name} was pushed by somebody else just now", hint="choose another name")
     from lhub.verifier import new_secret, verifier  # for resources without a namespace only
 

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lhub.disk import Pen
@@ -52,7 +52,7 @@ class Registry:
         pen: Pen | None = None,
     ) -> None:
         self.session = Session(
-            root=os.path.abspath(os.fspath(root)),
+            root=os.path.realpath(os.fspath(root)),
             caller=namespace,
             person=person(),
             pen=pen or Pen(),
@@ -131,7 +131,7 @@ class Registry:
         """The immutable folder of a version inside the registry: to use without copying, never to write in."""
         parsed = _ref(ref)
         with self.session.reading(parsed) as version:
-            return self.session.resource(parsed.namespace, parsed.resource).folder.version(version.id).files
+            return version.folder()
 
     def list(self, namespace: str | None = None, *, kind: str | None = None) -> list[Listed]:
         """Everything the caller may see, by name; of one namespace or kind if given."""
@@ -164,9 +164,9 @@ class Registry:
         if not wanted:
             raise UsageError("no tag was given", hint="lhub tag REF TAG...")
         with self._change(parsed) as locked:
-            targets = {}
+            targets: dict[str, str] = {}
             for tag in wanted:
-                if other := twin(tag, [*locked.links.tags]):
+                if other := twin(tag, [*locked.links.tags, *targets]):
                     raise Conflict(f"the tag {tag} differs only by case from {other}", hint="choose another tag")
                 stays = protect and not (parsed.tag or parsed.version) and tag in locked.links.tags
                 targets[tag] = locked.links.tags[tag].version if stays else locked.resource.resolve(parsed)
@@ -210,13 +210,17 @@ class Registry:
                 locked.record("visibility", visibility=visibility)
         return visibility
 
-    def _change(self, ref: Ref) -> AbstractContextManager[Change]:
+    @contextmanager
+    def _change(self, ref: Ref) -> Iterator[Change]:
         """The resource of a reference, locked, for a caller who may change it."""
         from lhub.change import change  # with filelock, which readers do not need
         from lhub.publish import writer
 
         resource = self.session.permitted("push", ref)
-        return change(resource, self.session.modes(ref.namespace), writer(self.session))
+        with change(resource, self.session.modes(ref.namespace), writer(self.session)) as locked:
+            yield locked
+        for warning in locked.warnings:
+            self.session.notes(warning)
 
 
 def _ref(ref: str | Ref) -> Ref:

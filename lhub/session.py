@@ -15,9 +15,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from lhub.access import Place, Verb, absent, refusal
+from lhub.access import Place, Verb, absent, may_see, refusal
 from lhub.disk import Pen, is_folder, read_small
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import Person, person
@@ -72,11 +72,13 @@ class Session:
         read_format(text, f"the registry {self.root}")
 
     def _no_registry(self) -> LhubError:
-        if os.path.isdir(self.root):
+        try:
+            mode = os.stat(self.root).st_mode
+        except OSError:
+            return NotFound(f"there is no registry at {self.root}", hint=f"lhub init {self.root}")
+        if stat.S_ISDIR(mode):
             return NotFound(f"{self.root} is not a registry, it has no registry.yaml", hint=f"lhub init {self.root}")
-        if os.path.lexists(self.root):
-            return UsageError(f"{self.root} is not a folder", hint="--root or LHUB_ROOT names a folder")
-        return NotFound(f"there is no registry at {self.root}", hint=f"lhub init {self.root}")
+        return UsageError(f"{self.root} is not a folder", hint="--root or LHUB_ROOT names a folder")
 
     def make_root(self) -> bool:
         """Make the registry if it is not there; False when it stood already."""
@@ -157,6 +159,8 @@ class Session:
         self.make_root()
         root = os.stat(self.root)
         folder = self.folder.namespace(None)
+        if os.path.lexists(folder.path) and not self.is_space(None):
+            raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
         if os.path.lexists(folder.file):
             self._swept(folder.path)
             return
@@ -201,21 +205,28 @@ class Session:
     def place(self, namespace: str | None, name: str, *, secret: str | None = None) -> Place:
         """The facts about one resource that decide who may do what."""
         resource = self.resource(namespace, name)
-        status = resource.status() if is_folder(self.folder.namespace(namespace).path) else None
-        try:
-            kind = resource.kind() if status else None
-        except PermissionError:
-            kind = ""  # private and another's: it stands, and is not to be seen
-        return Place(
+        status = resource.status() if self.is_space(namespace) else None
+        place = Place(
             resource=name,
             namespace=namespace,
             own=self._own(namespace),
-            stands=kind is not None,
+            stands=status is not None and os.path.lexists(resource.folder.file) and resource.published(),
             private=status is not None and is_private(status.st_mode),
             maker=status is None or self._makes(namespace, status),
-            kind=kind or "executor",
             secret=self._proves(resource, secret) if namespace is None else None,
         )
+        if place.stands and may_see(place):  # of what is hidden nothing is read, not even whether it is damaged
+            return replace(place, kind=resource.kind() or place.kind)
+        return place
+
+    def is_space(self, namespace: str | None) -> bool:
+        """Whether a namespace is a folder; what has none must lie in a folder of the registry's own owner."""
+        try:
+            status = os.lstat(self.folder.namespace(namespace).path)
+            honest = namespace is not None or status.st_uid == os.stat(self.root).st_uid
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISDIR(status.st_mode) and honest
 
     def place_seen(self, namespace: str | None, name: str) -> Place:
         """The few facts that decide whether a listing shows a resource."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lhub.access import may_see
-from lhub.disk import is_folder
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import RESOURCE_FILE
 from lhub.manifest import KINDS, Manifest
@@ -87,7 +86,7 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
 def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     """The resources of one namespace that the caller may see; junk and what vanishes meanwhile is passed over."""
     folder = session.folder.namespace(namespace).path
-    if not is_folder(folder):  # a link there is nobody's namespace
+    if not session.is_space(namespace):  # a link there is nobody's namespace
         return
     try:
         names = [
@@ -111,6 +110,8 @@ def _line(session: Session, resource: Resource) -> Listed | None:
     if RESOURCE_FILE not in names:
         return None
     links = resource.links(names)
+    if not links.tags and not resource.published():
+        return None
     status = resource.status()
     kind, size = _known(session, resource, links.head)
     return Listed(

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file
-from lhub.errors import Corrupt, LhubError
+from lhub.errors import Corrupt, LhubError, UsageError
 from lhub.folder import Packing, Source, stamp_of
 from lhub.layout import EXECUTABLE, PAYLOAD, SCRATCH, STAGING, VERSION_FOLDER, Modes, ResourceFolder, VersionFolder
 from lhub.lock import held
-from lhub.manifest import Manifest, manifest_of
+from lhub.manifest import LARGE, Manifest, manifest_of
 from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
 
@@ -59,7 +59,7 @@ class Staging:
         self.known = _known(resource)
         self.files: list[tuple[File, Source, bool]] = []
         self.made: set[str] = set()
-        self.touched: set[str] = set()
+        self.touched: set[str] = set() if self.known else {self.place.inside, self.place.history, *self.place.stores}
 
     # step 2: copy each regular file
 
@@ -91,7 +91,7 @@ class Staging:
         if source.path not in self.known or self.known[source.path][1] != source.size:
             return None
         digest, _ = digest_of(descriptor)
-        return digest if digest == self.known[source.path][0] and self._good_blob(digest, source.size) else None
+        return digest if digest == self.known[source.path][0] else None
 
     @staticmethod
     def _same(descriptor: int, source: Source) -> None:
@@ -122,14 +122,23 @@ class Staging:
         sums = tree.to_sums().encode()
         manifest = manifest_of(tree, kind, about, digest_text(sums))
         text = manifest.to_text().encode()
+        if len(text) > LARGE:
+            raise UsageError(
+                f"{len(tree.executable)} executable files give a manifest of {len(text)} bytes, {LARGE} are allowed",
+                hint="put them into an archive, or take away execute bits that nobody needs",
+            )
         staged = Staged(
             id=digest_text(text), manifest=manifest, manifest_text=text, sums_text=sums, tree=tree, folder=self.folder
         )
         if not any(copied for _, _, copied in self.files) and agrees(self.resource, staged):
             return Staged(id=staged.id, manifest=manifest, manifest_text=text, sums_text=sums, tree=tree, folder=None)
+        self._copy_what_cannot_be_linked()
         self._make_durable([self.folder.payload(file.path) for file, _, copied in self.files if copied])
         for file, source, copied in self.files:
-            self._keep(file) if copied else self._bring(file, source)
+            if copied:
+                self._keep(file)
+            else:
+                self._bring(file, source)
         self.pen.write_new(self.folder.sums, sums, PAYLOAD, sync=False)
         self.pen.write_new(self.folder.manifest, text, PAYLOAD, sync=False)
         folders = [*sorted(self.made, reverse=True), self.folder.path]
@@ -143,7 +152,10 @@ class Staging:
         if len(paths) >= _MANY and self.sync_all():
             return
         for path in paths:
-            self.pen.sync_folder(path) if is_folder(path) else self.pen.sync_file(path)
+            if is_folder(path):
+                self.pen.sync_folder(path)
+            else:
+                self.pen.sync_file(path)
 
     sync_all: Callable[[], bool] = staticmethod(lambda: False)
     """Makes everything on this file system durable, where the system can; set by `staging`."""
@@ -162,20 +174,24 @@ class Staging:
             self.pen.sync_file(spare)
             self.pen.rename(spare, blob)
 
-    def _bring(self, file: File, source: Source) -> None:
-        """Put a file whose blob stands into the version: a link, or a copy where one inode cannot serve."""
-        blob, staged = self.place.blob(file.digest), self.folder.payload(file.path)
+    def _copy_what_cannot_be_linked(self) -> None:
+        """Copy the unchanged files whose blob is gone or damaged, and executable ones: a blob is 0444, they are not."""
+        for index, (file, source, copied) in enumerate(self.files):
+            if not copied and (file.executable or not self._good_blob(file.digest, file.size)):
+                self._copy_again(file, source)
+                self.files[index] = (file, source, True)
+
+    def _copy_again(self, file: File, source: Source) -> None:
         self._make_parents(file.path)
-        if not file.executable and self._linked(blob, staged):
-            return
-        try:
-            copy = self._copy(blob, staged, EXECUTABLE if file.executable else PAYLOAD)
-        except FileNotFoundError:  # collected since it was looked at
-            copy = self._copy(source.origin, staged, EXECUTABLE if file.executable else PAYLOAD)
-        if copy != file.digest:
-            raise LhubError(
-                f"{source.path} changed while it was pushed, or its copy in the registry did", hint="push it again"
-            )
+        staged = self.folder.payload(file.path)
+        if self._copy(source.origin, staged, EXECUTABLE if file.executable else PAYLOAD) != file.digest:
+            raise changed_error([source.path])
+
+    def _bring(self, file: File, source: Source) -> None:
+        """Link an unchanged file into the version; a link that is refused becomes a copy."""
+        self._make_parents(file.path)
+        if not self._linked(self.place.blob(file.digest), self.folder.payload(file.path)):
+            self._copy_again(file, source)
 
     def _linked(self, source: str, path: str) -> bool:
         try:

@@ -144,7 +144,7 @@ class Resource:
         except FileNotFoundError:
             raise Vanished(f"{self.name}@{version[:12]} is named, but it is not there", hint=DAMAGED) from None
         try:
-            yield Version(self.name, version, descriptor)
+            yield Version(self, version, descriptor)
         finally:
             os.close(descriptor)
 
@@ -158,6 +158,11 @@ class Resource:
             raise
         except NotADirectoryError:
             raise Corrupt(f"{self.name}@{version[:12]} is not a folder", hint="push it again") from None
+
+    def published(self) -> bool:
+        """Whether a push got as far as a tag, now or ever: a kind alone is what an interrupted first push left."""
+        names = os.listdir(self.folder.path)
+        return any(is_tag(name.removeprefix(PIN)) for name in names) or os.path.lexists(self.folder.branch)
 
     def has(self, version: str) -> bool:
         """Whether a version stands in its place (not in the trash)."""
@@ -178,9 +183,10 @@ def _published(name: str) -> str | None:
 class Version:
     """An open version; each of its documents is checked against the digest that names it."""
 
-    def __init__(self, name: str, id: str, descriptor: int) -> None:  # noqa: A002 (the field's word)
+    def __init__(self, resource: Resource, id: str, descriptor: int) -> None:  # noqa: A002 (the field's word)
         self.id = id
-        self.where = f"{name}@{id[:12]}"
+        self.where = f"{resource.name}@{id[:12]}"
+        self.resource = resource
         self.descriptor = descriptor
         self._manifest: Manifest | None = None
 
@@ -192,6 +198,17 @@ class Version:
                 raise Corrupt(f"manifest.yaml of {self.where} is not what was published", hint=DAMAGED)
             self._manifest = read_manifest(text, f"manifest.yaml of {self.where}")
         return self._manifest
+
+    def folder(self) -> str:
+        """Where its files lie now; Corrupt when they are not there, or the manifest is none."""
+        self.manifest()
+        try:
+            os.close(open_folder("files", beneath=self.descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            raise Corrupt(f"{self.where} has no folder files", hint=DAMAGED) from None
+        names = os.listdir(self.resource.folder.versions)
+        name = next((name for name in sorted(names, reverse=True) if self.id in (name, trashed(name))), self.id)
+        return self.resource.folder.version(name).files
 
     def sums(self) -> dict[str, str]:
         """Path to digest; Corrupt when SHA256SUMS is not the one the manifest names."""

@@ -63,5 +63,8 @@ class Links:
 
 
 def timestamp(seconds: float) -> str | None:
-    """A time as documents and notes have it, ``2026-03-01T12:00:00Z``; None for never (0)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
+    """A time as documents and notes have it, ``2026-03-01T12:00:00Z``; None for never (0) and for no time at all."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
+    except (OverflowError, OSError, ValueError):  # a link's mtime may be anything
+        return None

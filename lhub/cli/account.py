@@ -22,7 +22,7 @@ def init_command(ctx: click.Context, folder: str | None, root: str | None) -> No
     Example:
       lhub init /mnt/data/registry
     """
-    place = registry(ctx, folder or root, writes=True)
+    place = registry(ctx, folder or root, writes=True, anonymous=True)
     place.init()
     click.echo(f"{place.session.root} is a registry")
 
@@ -43,7 +43,7 @@ def login_command(ctx: click.Context, name: str | None, root: str | None, as_jso
     """
     from lhub import door, identity
 
-    place = registry(ctx, root, writes=True)
+    place = registry(ctx, root, writes=True, anonymous=True)
     name = place.session.person.account if name is None else name
     place.login(name)
     identity.remember(door.home(), name)

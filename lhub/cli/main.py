@@ -5,6 +5,7 @@ A command's room is imported when the command is typed: `lhub path` loads nothin
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from lhub import __version__
-from lhub.errors import Corrupt, LhubError
+from lhub.errors import Corrupt, LhubError, clean
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Everyday": {
@@ -84,6 +85,9 @@ def lhub(ctx: click.Context, root: str | None) -> None:
 
 def run() -> NoReturn:
     """The program `lhub`."""
+    _speak_utf8()
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it was closed: `lhub list >&-`)
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
@@ -91,11 +95,19 @@ def run() -> NoReturn:
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has gone, and with him whoever could be told
+    except OSError as error:  # stdout is full, or its reader has gone
         code = 1
+        if error.errno != errno.EPIPE:
+            sys.stderr.write(f"lhub: stdout takes no more: {error.strerror}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     gc.freeze()  # at the end nothing need be collected: 3 ms of 50
     sys.exit(code)
+
+
+def _speak_utf8() -> None:
+    """Names of files are UTF-8 in a registry: where the locale says otherwise, start again in Python's UTF-8 mode."""
+    if sys.getfilesystemencoding().lower() != "utf-8" and "PYTHONUTF8" not in os.environ:
+        os.execve(sys.executable, [sys.executable, "-m", "lhub", *sys.argv[1:]], {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606
 
 
 def main(arguments: list[str]) -> int:
@@ -128,7 +140,7 @@ def _sentence(error: Exception) -> LhubError:
         return said
     if isinstance(error, OSError):
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        return LhubError(f"{where}{error.strerror or error}", hint="nothing was published; mend this and try again")
+        return LhubError(f"{where}{error.strerror or error}", hint="mend this and try again")
     if isinstance(error, UnicodeError):
         return Corrupt(f"a text is not UTF-8: {error.reason if isinstance(error, UnicodeDecodeError) else error}")
     return LhubError(
@@ -142,16 +154,14 @@ def _say(error: LhubError, *, as_json: bool) -> int:
         import json  # 3 ms
 
         sys.stdout.write(json.dumps({"error": error.to_dict()}, indent=2) + "\n")
-    from lhub.cli.show import clean
-
     sys.stderr.write(f"lhub: {clean(message)}\n")
     if error.hint:
         sys.stderr.write(f"hint: {clean(error.hint)}\n")
     return error.code
 
 
-def registry(ctx: click.Context, root: str | None, *, writes: bool = False) -> Any:
+def registry(ctx: click.Context, root: str | None, *, writes: bool = False, anonymous: bool = False) -> Any:
     """The registry that a command means: its own --root, that of `lhub --root`, or what the environment says."""
     from lhub.door import here
 
-    return here(root=root or ctx.find_root().obj, writes=writes)
+    return here(root=root or ctx.find_root().obj, writes=writes, anonymous=anonymous)

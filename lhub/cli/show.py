@@ -6,21 +6,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 import click
 
-_UNSAFE = frozenset(("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"))
-
-
-def clean(text: str) -> str:
-    """Text without what moves a cursor, changes a colour or turns the direction of writing; newlines stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        c if c == "\n" or unicodedata.category(c) not in _UNSAFE else c.encode("unicode_escape").decode() for c in text
-    )
+from lhub.errors import clean as clean  # noqa: PLC0414 (commands say show.clean)
 
 
 def as_json(value: object) -> None:
@@ -51,7 +41,10 @@ def day(seconds: float) -> str:
     """A time as a person reads it, in his zone."""
     import time  # a built-in
 
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "-"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "-"
+    except (OverflowError, OSError, ValueError):  # a link's mtime may be anything
+        return "-"
 
 
 def tags(names: Sequence[str], protected: Sequence[str]) -> str:
