@@ -82,10 +82,14 @@ def absent(name: str, *, caller: str | None = None) -> NotFound:
 def _refuse_named(verb: Verb, place: Place, *, caller: str | None) -> LhubError | None:
     if caller is None:
         return Denied(f"{place.name} takes changes from its owner only, and nobody is logged in", hint="lhub login")
+    if not place.own and place.namespace == caller:
+        return Denied(
+            f"the namespace {caller} belongs to another user of this machine", hint="lhub login with another name"
+        )
     if not place.own:
         return Denied(
             f"{place.namespace} is not your namespace, you are {caller}",
-            hint=f"lhub push PATH {caller}/{place.resource} puts it into your own",
+            hint=f"what you push goes to {caller}/{place.resource}",
         )
     if verb == "manage" and not place.stands:
         return absent(place.name)

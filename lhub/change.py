@@ -22,7 +22,7 @@ from lhub.identity import account_of
 from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, is_private, is_version, link_to, trash_name, trashed
 from lhub.lock import held
 from lhub.manifest import resource_text
-from lhub.staging import Staged, agrees
+from lhub.staging import ENDS, Staged, agrees, drop
 from lhub.store import Resource, Vanished
 from lhub.tags import Links, timestamp
 
@@ -129,8 +129,8 @@ class Change:
         """Scratch files without a lock beside them are made under the resource's lock only: their maker is dead."""
         alive = {name.removesuffix(".lock") for name in names if name.endswith(".lock")}
         for name in names:
-            if name.startswith(SCRATCH) and name.endswith((".link", ".file")) and name.rpartition(".")[0] not in alive:
-                self.pen.unlink(f"{self.place.versions}/{name}")
+            if name.startswith(SCRATCH) and name.endswith(ENDS) and name.rpartition(".")[0] not in alive:
+                drop(self.pen, f"{self.place.versions}/{name}")
 
     def _bring_back(self, version: str) -> bool:
         """Take a version out of the trash; False when it is not there."""

@@ -335,7 +335,8 @@ def _copy_beside(source: int, target: int, update: Callable[[bytes], None]) -> i
 def _copy_piece(source: int, target: int) -> int:
     """Copy up to 8 MiB at the two offsets, in the kernel where it can (server-side on NFS 4.2, a reflink on btrfs)."""
     try:
-        return os.copy_file_range(source, target, 8 * _PIECE)
+        if copied := os.copy_file_range(source, target, 8 * _PIECE):
+            return copied  # else: the end, or (some FUSE) a file system that cannot say
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_RANGE:
             raise

@@ -38,8 +38,10 @@ def here(
 
     `writes`: it may be made; `anonymous`: who is logged in is of no matter (he is about to log in).
     """
+    if root == "":
+        raise UsageError("--root is empty", hint="name a folder, or leave it out")
     own = home(environment)
-    given = root or environment.get("LHUB_ROOT")
+    given = environment.get("LHUB_ROOT") if root is None else root
     if writes and not given:
         make_home(own)
     return Registry(

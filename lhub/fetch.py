@@ -35,7 +35,9 @@ class Pulled:
 
 def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
     """Lay a version out at `destination` (default: a folder named like the resource, here); see `lhub.pull`."""
-    path = os.path.abspath(destination or ref.resource)
+    if destination == "":
+        raise UsageError("DEST is empty", hint="name a folder, or leave it out")
+    path = os.path.abspath(ref.resource if destination is None else destination)
     with session.reading(ref) as version:
         _refuse(session, path, force=force)
         with _beside(path, session.unique()) as folder:

@@ -18,6 +18,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from lhub.disk import open_file, read_open
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
 from lhub.names import NEVER
 
+_LINKED = 100_000
+"""Files that links to folders may add to a push."""
 _LIST = 1 << 20
 """Bytes of the longest ignore list that is read."""
 
@@ -69,13 +72,18 @@ def scan(folder: str) -> Packing:
     walk = _Walk(real)
     sources = sorted(walk.visit(real, ""), key=lambda source: os.fsencode(source.path))
     walk.faults += _twins([source.path for source in sources])
+    if any(source.path == "-" for source in sources):
+        walk.faults.append("- is what sha256sum takes for its own input")
     if walk.faults:
         raise UsageError(
             listing(f"{folder} cannot be pushed as it is", walk.faults),
             hint="rename or remove them, or list them in the folder's .gitignore",
         )
     if not sources:
-        raise UsageError(f"{folder} holds no file that would travel", hint="its .gitignore may leave out too much")
+        raise UsageError(
+            f"{folder} holds no file that would travel",
+            hint="its ignore list leaves out all" if walk.ignored else "it is empty",
+        )
     return Packing(folder=real, sources=tuple(sources), ignored=tuple(sorted(walk.ignored)), own_list=walk.own_list)
 
 
@@ -103,6 +111,7 @@ class _Walk:
         self.ignored: list[str] = []
         self.own_list, self.spec = _ignore_list(folder)
         self.above: list[str] = []
+        self.linked, self.behind_link = 0, False
 
     def visit(self, folder: str, prefix: str) -> Iterator[Source]:
         """The files of a folder that stands at `prefix` in the version."""
@@ -123,6 +132,7 @@ class _Walk:
         """What one name of a folder gives: nothing, a file, or a folder's files."""
         if name.lower() in NEVER:
             return
+        linked = os.path.islink(origin)
         try:
             status = os.lstat(origin)
             if stat.S_ISLNK(status.st_mode):
@@ -138,14 +148,26 @@ class _Walk:
         elif fault := _name_fault(name) or self.fault(origin, status):
             self.faults.append(f"{clean(path, lines=False)} {fault}")
         elif is_folder:
+            before, self.behind_link = self.behind_link, self.behind_link or linked
             yield from self.visit(origin, path)
+            self.behind_link = before
         else:
+            self.count_linked(path)
             yield Source(
                 path=path,
                 origin=origin,
                 size=status.st_size,
                 executable=bool(status.st_mode & 0o100),
                 stamp=stamp_of(status),
+            )
+
+    def count_linked(self, path: str) -> None:
+        """Stop at links to folders that hold links to folders: thirty levels of two give a billion files."""
+        self.linked += self.behind_link
+        if self.linked > _LINKED:
+            raise UsageError(
+                f"links to folders give more than {_LINKED} files, {clean(path, lines=False)} the last of them",
+                hint="leave the links out in the folder's .gitignore",
             )
 
     def skips(self, path: str) -> bool:
@@ -177,8 +199,6 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 
 def _ignore_list(folder: str) -> tuple[bool, GitIgnoreSpec]:
     """The folder's own list if it has one, else the built-in one."""
-    from pathspec import GitIgnoreSpec  # 15 ms, for pushes only
-
     own = os.path.join(folder, ".gitignore")
     is_own = os.path.isfile(own)  # anything else of that name is no list, and is met by the walk
     if is_own:
@@ -193,9 +213,17 @@ def _ignore_list(folder: str) -> tuple[bool, GitIgnoreSpec]:
     else:
         text = resources.files("lhub").joinpath("python.gitignore").read_text(encoding="utf-8")
     try:
-        return is_own, GitIgnoreSpec.from_lines(text.splitlines())
+        return is_own, _spec(text)
     except ValueError as error:
         raise UsageError(f"{own} has a pattern that cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _spec(text: str) -> GitIgnoreSpec:
+    """The patterns of a list; 5 ms, and a push looks at its folder twice."""
+    from pathspec import GitIgnoreSpec  # 15 ms, for pushes only
+
+    return GitIgnoreSpec.from_lines(text.splitlines())
 
 
 def _name_fault(name: str) -> str:

@@ -49,7 +49,7 @@ class Diary:
 
     def __init__(self, pen: Pen, resource: Resource, modes: Modes, scratch: str) -> None:
         self.pen, self.resource, self.place, self.modes = pen, resource, resource.folder, modes
-        self.scratch = f"{scratch}.file"
+        self.scratch, self.own = f"{scratch}.file", f"{scratch}.git"
 
     def begin(self) -> None:
         """Make what is missing of a bare repository; what stands stays."""
@@ -150,14 +150,25 @@ class Diary:
             b"from %b\n" % parent.encode() if parent else b"",
         ]
         _see_regular(self.resource)
-        self.pen.step("fast-import", self.place.objects)
         stream = chain(head, changes, [b"get-mark :1\ndone\n"])
-        out = fast_import(stream, self.place.objects, umask=~self.modes.inner & 0o777)
+        with self._own_repository() as own:
+            self.pen.step("fast-import", self.place.objects)
+            out = fast_import(stream, own, self.place.objects, umask=~self.modes.inner & 0o777)
         self.pen.sync_folder(f"{self.place.objects}/pack")  # git syncs its files, not their names
         tip = str(out, errors="replace").strip()
         if not _HEX.fullmatch(tip):
             raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
         return tip
+
+    @contextmanager
+    def _own_repository(self) -> Iterator[str]:
+        """An empty repository that nobody else can write; what a kill leaves of it is swept like all scratch."""
+        self.pen.make_folders([self.own, f"{self.own}/refs"], STAGING)
+        try:
+            self.pen.write_new(f"{self.own}/HEAD", _SKELETON["HEAD"].encode(), 0o600, sync=False)
+            yield self.own
+        finally:
+            self.pen.remove_tree(self.own)
 
     def _move(self, old: str | None, new: str) -> None:
         """Move the branch: main.lock exclusively, compare, rename, fsync; under our own lock a left one is dead."""
@@ -354,30 +365,18 @@ class _GitFailed(LhubError):
     """Git answered with an error."""
 
 
-@contextmanager
-def own_folder() -> Iterator[str]:
-    """An empty bare repository that nobody else can write, gone afterwards."""
+def fast_import(stream: Iterable[bytes], own: str, objects: str, *, umask: int) -> bytes:
+    """One `git fast-import` into another's `objects`, run in the empty repository `own`; what it prints."""
     import tempfile  # for the diary only
 
-    with tempfile.TemporaryDirectory(prefix="lhub-git-") as folder:
-        for name in ("objects", "refs"):
-            os.mkdir(f"{folder}/{name}", STAGING)
-        for name, text in _SKELETON.items():
-            with open(f"{folder}/{name}", "w", encoding="ascii") as file:
-                file.write(text)
-        yield folder
-
-
-def fast_import(stream: Iterable[bytes], objects: str, *, umask: int) -> bytes:
-    """One `git fast-import` into another's `objects`, from an empty repository of one's own; what it prints."""
     options = ["fastimport.unpackLimit=0", "core.fsync=all", "core.compression=1"]
     options += [] if umask & 0o020 else ["core.sharedRepository=group"]
-    with own_folder() as folder, open(f"{folder}/said", "w+b") as said:
-        environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(folder, objects)}
+    with tempfile.TemporaryFile() as said:
+        environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(own, objects)}
         try:
             git = subprocess.Popen(
                 ["git", *_options(options), "fast-import", "--quiet", "--force", "--depth=0"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=folder, umask=umask,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=own, umask=umask,
             )  # fmt: skip
         except FileNotFoundError:
             raise _no_git() from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from lhub.access import Place, refusal
+from lhub.access import Place, absent, refusal
 from lhub.builds import Task
 from lhub.change import Change, Writer, change, prepare, protected_error, see_private
 from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
@@ -130,7 +130,7 @@ def _check(order: Order) -> None:
         faults.append("--expect takes 8 to 64 hex digits of a version")
     if order.expect is not None and order.if_absent:
         faults.append("--expect and --if-absent exclude each other")
-    if order.name and order.force_update and order.name != order.force_update:
+    if None not in (order.name, order.force_update) and order.name != order.force_update:
         faults.append("NAME and --force-update name different resources")
     spelt = {tag.lower(): tag for tag in order.all_tags}
     if other := next((tag for tag in order.all_tags if spelt[tag.lower()] != tag), None):
@@ -148,8 +148,8 @@ def _tell_ignored(session: Session, packing: Packing) -> None:
 
 
 def _target(session: Session, order: Order, packing: Packing, found: Recognised) -> _Target:
-    wanted = order.name or order.force_update or found.name
-    if not wanted:
+    wanted = next((name for name in (order.name, order.force_update, found.name) if name is not None), None)
+    if wanted is None:
         raise UsageError(
             f"{order.path} does not say its name", hint="lhub push PATH NAME, or metas.name in the folder's config.yml"
         )
@@ -173,8 +173,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
         _refuse_visibility(session, target, order.visibility)
     session.no_twin(place.namespace, place.resource)
     if target.first:
-        if order.expect:
-            raise Conflict(f"{resource.name} does not stand, so it is not at {order.expect[:12]}", hint="look again")
+        _refuse_first(session, target, order)
         return
     if place.kind != target.kind:
         raise Conflict(f"{resource.name} holds {place.kind}, this is {target.kind}", hint="push it under another name")
@@ -188,6 +187,15 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
         version = identify(target.packing, target.kind, about)
         if held := [tag for tag, stands in pinned.items() if stands != version]:
             raise protected_error(resource.name, held)
+
+
+def _refuse_first(session: Session, target: _Target, order: Order) -> None:
+    """What a first push cannot do: update."""
+    if order.force_update is not None:
+        raise absent(target.place.name, caller=session.caller)
+    if order.expect:
+        name = target.resource.name
+        raise Conflict(f"{name} does not stand, so it is not at {order.expect[:12]}", hint="look again, then push")
 
 
 def _refuse_visibility(session: Session, target: _Target, visibility: str) -> None:

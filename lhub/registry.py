@@ -125,7 +125,7 @@ class Registry:
         """Lay a version out as a folder; see `lhub.pull`."""
         from lhub import fetch  # not for list and path
 
-        return fetch.pull(self.session, _ref(ref), os.fspath(destination) if destination else None, force=force)
+        return fetch.pull(self.session, _ref(ref), None if destination is None else os.fspath(destination), force=force)
 
     def path(self, ref: str | Ref) -> str:
         """The immutable folder of a version inside the registry: to use without copying, never to write in."""

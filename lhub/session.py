@@ -64,6 +64,7 @@ class Session:
     def read_root(self) -> None:
         """Raise unless a registry that this lhub reads stands at the root."""
         try:
+            os.stat(self.root)
             text = again(lambda: read_small(self.folder.file, limit=SMALL))
         except (FileNotFoundError, NotADirectoryError):
             raise self._no_registry() from None

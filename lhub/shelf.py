@@ -75,9 +75,11 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no kind {kind[:40]!r}", hint=f"the kinds are {', '.join(KINDS)}")
     session.read_root()
-    if namespace and namespace not in os.listdir(session.root):
+    if namespace is not None and not (
+        is_space(namespace) and session.is_space(None if namespace == UNNAMED else namespace)
+    ):
         raise NotFound(f"there is no namespace {namespace}", hint="lhub list shows what there is")
-    spaces = [namespace] if namespace else sorted(filter(is_space, os.listdir(session.root)))
+    spaces = [namespace] if namespace is not None else sorted(filter(is_space, os.listdir(session.root)))
     found = [line for space in spaces for line in _space(session, None if space == UNNAMED else space)]
     session.index.save()
     return sorted((line for line in found if kind in (None, line.kind)), key=lambda line: line.name)

@@ -131,8 +131,6 @@ WRITE_USES = {
     ("fetch", "os.O_RDWR"): "a file at the destination, read again to hash it",
     ("fetch", "os.O_CREAT"): "a file at the destination",
     ("fetch", "os.rename"): "the destination itself",
-    ("history", "os.mkdir"): "the empty repository of one's own, in the system's temporary folder",
-    ("history", "open to write"): "its two files",
     ("identity", "os.makedirs"): "the folders above LHUB_HOME",
     ("cli", "os.O_WRONLY"): "/dev/null, when the reader of a pipe is gone",
     ("cli", "os.dup2"): "as above",

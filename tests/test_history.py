@@ -76,7 +76,7 @@ def tells_the_truth(registry: Registry) -> None:
     told, [line] = Recorded(), registry.list()
     for entry in reversed(registry.log("alice/X")):
         told = told.after(entry)
-    assert (dict(told.tags), told.pins) == (line.tags, set(line.protected_tags))
+    assert (dict(told.tags), set(told.pins)) == (line.tags, set(line.protected_tags))
     assert told.visibility == line.visibility
     fsck(registry)
 

@@ -22,7 +22,7 @@ def init_command(ctx: click.Context, folder: str | None, root: str | None) -> No
     Example:
       lhub init /mnt/data/registry
     """
-    place = registry(ctx, folder or root, writes=True, anonymous=True)
+    place = registry(ctx, root if folder is None else folder, writes=True, anonymous=True)
     place.init()
     click.echo(f"{place.session.root} is a registry")
 

@@ -164,4 +164,4 @@ def registry(ctx: click.Context, root: str | None, *, writes: bool = False, anon
     """The registry that a command means: its own --root, that of `lhub --root`, or what the environment says."""
     from lhub.door import here
 
-    return here(root=root or ctx.find_root().obj, writes=writes, anonymous=anonymous)
+    return here(root=ctx.find_root().obj if root is None else root, writes=writes, anonymous=anonymous)
