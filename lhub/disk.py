@@ -70,7 +70,13 @@ class Pen:
     def set_mode(self, path: str, mode: int) -> None:
         """Set the mode of a file or folder of one's own, never through a link; who needs it to stick looks again."""
         self.step("set_mode", path)
-        descriptor = os.open(path, _READ)
+        try:
+            descriptor = os.open(path, _READ)
+        except PermissionError:  # made under an umask that takes one's own rights too, so that it cannot be opened
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                raise
+            os.chmod(path, mode)
+            return
         try:
             os.fchmod(descriptor, mode)
         finally:

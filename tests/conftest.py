@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def write_tree(folder: Path, files: dict[str, str | bytes]) -> Path:
 def read_tree(folder: Path) -> dict[str, bytes]:
     """All files of a folder with their content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@contextmanager
+def by_hand(folder: Path) -> Iterator[None]:
+    """Make a read-only tree writable, as somebody does who wants to damage it, and put its modes back."""
+    modes = {path: path.lstat().st_mode for path in [folder, *folder.rglob("*")] if not path.is_symlink()}
+    for path, mode in modes.items():
+        path.chmod(mode | 0o200)
+    yield
+    for path, mode in modes.items():
+        if path.exists() and not path.is_symlink():
+            path.chmod(mode & 0o7777)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:

@@ -66,7 +66,7 @@ def descriptors() -> int:
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o277, 0o777], ids=oct)
-def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+def umask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
     os.umask(before)

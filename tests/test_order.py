@@ -12,7 +12,6 @@ import errno
 import gc
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -326,7 +325,7 @@ class Troubles:
     def before(self, number: int, what: str, place: Path) -> Iterator[None]:
         try:
             yield
-            shutil.rmtree(place)  # hundreds of registries would cost the next run a minute
+            Pen().remove_tree(str(place))  # hundreds of registries would cost the next run a minute
         except (Exception, KeyboardInterrupt) as error:
             step = self.stage.steps[number - 1].replace(str(self.stage.place), "")
             first = next((line for line in str(error).replace(str(place), "").split("\n") if line), "")

@@ -17,7 +17,7 @@ from lhub.disk import Pen
 from lhub.errors import LhubError
 from lhub.layout import SCRATCH
 from lhub.registry import Registry
-from tests.conftest import as_caller, read_tree, snapshot, write_tree
+from tests.conftest import as_caller, by_hand, read_tree, snapshot, write_tree
 from tests.test_lock import held_elsewhere
 
 SHARED = "the same in every version\n"
@@ -273,7 +273,8 @@ def _file_for_folder(path: Path) -> None:
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_version_is_replaced_by_pushing_again(registry: Registry, folder: Path, damage: str) -> None:
     first = registry.push(folder, "X", tags=["latest", "v1"], protected_tags=["v1"])
-    DAMAGES[damage](registry)
+    with by_hand(version(registry)):
+        DAMAGES[damage](registry)
     with pytest.raises(LhubError) as told:
         whole(registry, folder)
     assert told.value.code == 6
@@ -285,7 +286,8 @@ def test_a_damaged_version_is_replaced_by_pushing_again(registry: Registry, fold
 @pytest.mark.parametrize("data", [b"", b"T" + SHARED.encode()[1:]], ids=["cut short", "a byte flipped"])
 def test_a_damaged_blob_does_not_get_into_a_new_version(registry: Registry, folder: Path, data: bytes) -> None:
     registry.push(folder, "X", tags=["v1"])
-    overwrite(payload_of(registry, "v1"), data)
+    with by_hand(version(registry, "v1")):
+        overwrite(payload_of(registry, "v1"), data)
     write_tree(folder, {"changes.txt": "2"})
     registry.push(folder, "X")
     assert whole(registry, folder)

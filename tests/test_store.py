@@ -272,6 +272,7 @@ def test_a_version_that_is_gone_is_told(resource: Resource, place: Path, pauses:
 
 def test_a_version_that_is_a_link_is_not_followed(resource: Resource, place: Path, tmp_path: Path) -> None:
     full = version(resource)
+    (place / ".lhub/versions" / full).chmod(0o755)  # a folder that one may not write keeps its parent
     (place / ".lhub/versions" / full).rename(tmp_path / "outside")
     (place / ".lhub/versions" / full).symlink_to(tmp_path / "outside")
     with pytest.raises(Corrupt), resource.opened(full):
