@@ -1,4 +1,4 @@
-"""lhub: a registry for Executors, DocumentArrays and any other folder that is nothing but a directory tree.
+"""lhub: a registry for Executors and any other folder that is nothing but a directory tree.
 
     import lhub
     lhub.login("alice")

@@ -75,7 +75,9 @@ def may_see(place: Place) -> bool:
 def absent(name: str, *, caller: str | None = None) -> NotFound:
     """The one answer for what is not here and for what one may not see."""
     if caller and "/" not in name:
-        return NotFound(f"{name} is not here", hint=f"did you mean {caller}/{name}? lhub list shows what there is")
+        return NotFound(
+            f"{name} is not here", hint=f"in your namespace it is {caller}/{name}; lhub list shows what there is"
+        )
     return NotFound(f"{name} is not here", hint="lhub list shows what you may see")
 
 
@@ -109,7 +111,8 @@ def _refuse_unnamed(verb: Verb, place: Place, *, caller: str | None) -> LhubErro
     if place.secret is None and (verb == "push" or not place.private):
         return Conflict(
             f"{place.name} stands already and its secret was not given",
-            hint=f"--force-update {place.resource} --secret SECRET updates it, another name makes a new one",
+            hint=f"lhub push PATH --force-update {place.resource} --secret SECRET updates it, "
+            f"jinahub://{place.resource}:SECRET names it",
         )
     if place.secret is None or (verb == "manage" and place.private and not place.secret):
         return absent(place.name)

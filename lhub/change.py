@@ -341,5 +341,5 @@ def protected_error(name: str, tags: list[str], made: list[str] | None = None) -
     several = "tags are" if len(tags) > 1 else "tag is"
     return Conflict(
         f"{name}: the {several} protected: {', '.join(sorted(tags))}{also}",
-        hint="a protected tag never moves; use another tag",
+        hint="a protected tag never moves and is not removed; use another tag",
     )

@@ -50,7 +50,7 @@ def _refuse(session: Session, path: str, *, force: bool) -> None:
     """Refuse a destination that would lose something."""
     for kept in (session.root, *session.keep):
         if (os.path.realpath(kept) + "/").startswith(os.path.realpath(path).rstrip("/") + "/"):
-            raise UsageError(f"{path} cannot be replaced, {kept} is in it", hint="name a new folder")
+            raise UsageError(f"{path} is not replaced, since it is or holds {kept}", hint="name a new folder")
     if os.path.realpath(path).startswith(os.path.realpath(session.root) + "/"):
         raise UsageError(f"{path} lies in the registry", hint="name a folder elsewhere")
     if os.path.lexists(path) and not force:

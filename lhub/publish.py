@@ -136,7 +136,9 @@ def _check(order: Order) -> None:
     if other := next((tag for tag in order.all_tags if spelt[tag.lower()] != tag), None):
         faults.append(f"the tags {other} and {spelt[other.lower()]} differ only by case")
     if faults:
-        raise UsageError(listing("this push cannot be", faults), hint="lhub push --help shows how it is written")
+        commas = any("," in tag for tag in order.all_tags)
+        hint = "give -t for each tag, as in -t v1 -t v2" if commas else "lhub push --help shows how it is written"
+        raise UsageError(listing("this push cannot be", faults), hint=hint)
 
 
 def _tell_ignored(session: Session, packing: Packing) -> None:

@@ -306,7 +306,7 @@ def test_who_is_not_logged_in_is_told_to_log_in() -> None:
 def test_a_bare_name_that_is_absent_hints_at_ones_own_namespace() -> None:
     error = refusal("pull", replace(UNNAMED, stands=False), caller="alice")
     assert error is not None
-    assert "did you mean alice/X" in error.hint
+    assert "in your namespace it is alice/X" in error.hint
 
 
 # without a disk

@@ -59,7 +59,10 @@ def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
         )
     if not usage:
         return
-    click.echo(f"pull it: lhub pull {pushed.uri}")
+    uri = pushed.uri
+    if pushed.visibility == "private" and uri.startswith("jinahub://"):
+        uri = uri.replace(pushed.name, f"{pushed.name}:SECRET", 1)  # the word, for its reader to replace
+    click.echo(f"pull it: lhub pull {uri}")
     if pushed.secret:
         update = f"lhub push PATH --force-update {pushed.name} --secret SECRET"
         click.echo(f"update it: {update}")
