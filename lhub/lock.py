@@ -19,6 +19,7 @@ from lhub.disk import read_small
 from lhub.errors import Denied, LhubError, LockTimeout
 
 _NOTE = 200
+_PAUSE = 0.01
 _PATIENCE = 1.0
 """Seconds of waiting before a person is told who holds the lock."""
 
@@ -35,7 +36,6 @@ def held(
     """
     deadline = time.monotonic() + timeout
     while True:
-        os.lstat(os.path.dirname(path))  # FileLock would make it
         lock = _acquired(path, mode, deadline, note, waiting)
         try:
             if lock.same():
@@ -57,7 +57,6 @@ class _Held:
         self.lock = FileLock(
             path,
             mode=mode,
-            poll_interval=0.01,
             thread_local=False,
             fallback_to_soft=False,  # a soft lock outlives the host that held it
             on_acquired=self.acquired,
@@ -79,19 +78,18 @@ class _Held:
 
 
 def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callable[[str], None]) -> _Held:
+    """Try, and try again every 10 ms; FileNotFoundError when the folder is gone, which FileLock would make anew."""
     from filelock import Timeout  # as above
 
     held = _Held(path, mode, note)
-    told = False
+    patience = time.monotonic() + _PATIENCE
     while True:
-        left = deadline - time.monotonic()
+        os.lstat(os.path.dirname(path))
         try:
-            held.lock.acquire(timeout=max(0.0, left if told else min(left, _PATIENCE)))
+            held.lock.acquire(timeout=0)
         except Timeout:
-            if told or left <= _PATIENCE:
+            if time.monotonic() >= deadline:
                 raise _timeout(path) from None
-            waiting(holder(path))
-            told = True
         except PermissionError:
             raise Denied(f"{path} may not be opened by you", hint="its owner and mode decide who may write") from None
         except NotImplementedError:
@@ -100,6 +98,10 @@ def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callabl
             ) from None
         else:
             return held
+        if time.monotonic() >= patience:
+            waiting(holder(path))
+            patience = deadline
+        time.sleep(_PAUSE)
 
 
 def holder(path: str) -> str:
