@@ -308,13 +308,14 @@ class Change:
         if visibility == "private":
             see_private(self.place.path)
 
-    def record(self, action: str, **fields: object) -> None:
+    def entry(self, action: str) -> Entry:
+        """A new entry of the diary, by whoever writes, now; to be completed by `replace`."""
+        return Entry(action=action, name=self.writer.name, address=self.writer.address, when=self.writer.clock())
+
+    def record(self, entry: Entry) -> None:
         """Step 8: one entry in the diary; a diary that cannot be written lags, and loses nothing but the message."""
         if self.recorded is None:
             return
-        entry = Entry(
-            action=action, name=self.writer.name, address=self.writer.address, when=self.writer.clock(), **fields  # type: ignore[arg-type]
-        )  # fmt: skip
         try:
             try:
                 self.recorded = self.diary.add(entry, self.recorded)

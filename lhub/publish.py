@@ -292,14 +292,11 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     moved = locked.move(tags, staged.id, exclusively=order.if_absent)
     visibility = order.visibility or locked.visibility()
     if pinned or moved or visibility != before:
-        locked.record(
-            "push" if pinned or moved else "visibility",
-            version=staged.id if pinned or moved else None,
-            tags=tags if pinned or moved else (),
-            protected=protected if pinned or moved else (),
-            visibility=visibility if visibility != before else None,
-            message=order.message,
-        )
+        changed_visibility = visibility if visibility != before else None
+        entry = replace(locked.entry("visibility"), visibility=changed_visibility, message=order.message)
+        if pinned or moved:
+            entry = replace(entry, action="push", version=staged.id, tags=tags, protected=protected)
+        locked.record(entry)
     if visibility != locked.visibility():
         locked.set_visibility(visibility)
     return Pushed(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lhub.disk import Pen
@@ -176,9 +177,8 @@ class Registry:
                 pinned = locked.pin(group, version) if protect else False
                 moved = locked.move(group, version)
                 if pinned or moved:
-                    locked.record(
-                        "protect" if protect else "tag", version=version, tags=group, protected=group if protect else ()
-                    )
+                    entry = replace(locked.entry("tag"), version=version, tags=group)
+                    locked.record(replace(entry, action="protect", protected=group) if protect else entry)
             return locked.resource.links().versions()
 
     def untag(self, ref: str | Ref, *tags: str) -> dict[str, str]:
@@ -190,7 +190,7 @@ class Registry:
         with self._change(parsed) as locked:
             locked.refuse_removal(gone)
             locked.remove(gone)
-            locked.record("untag", untagged=gone)
+            locked.record(replace(locked.entry("untag"), untagged=gone))
             return locked.resource.links().versions()
 
     def visibility(self, ref: str | Ref, visibility: str | None = None) -> str:
@@ -207,7 +207,7 @@ class Registry:
         with self._change(parsed) as locked:
             if locked.visibility() != visibility:
                 locked.set_visibility(visibility)
-                locked.record("visibility", visibility=visibility)
+                locked.record(replace(locked.entry("visibility"), visibility=visibility))
         return visibility
 
     @contextmanager
