@@ -20,6 +20,7 @@ from lhub.folder import Packing
 
 CONFIG, MANIFEST = "config.yml", "manifest.yml"
 _LIMIT = 1 << 20
+_DEPTH = 64
 _TEXTS = ("name", "description", "url")
 
 
@@ -63,18 +64,29 @@ def _compose(packing: Packing, path: str) -> Any:
     try:
         descriptor = open_file(source.origin)
         try:
-            return yaml.compose(read_open(descriptor, path, limit=_LIMIT), Loader=yaml.CSafeLoader)
+            text = read_open(descriptor, path, limit=_LIMIT)
         finally:
             os.close(descriptor)
+        _see_shallow(text, path)
+        return yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "not YAML"
         raise UsageError(f"{path}{line} does not parse: {reason}", hint="mend it, then push again") from None
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply to be read", hint="mend it, then push again") from None
     except Corrupt as error:
         raise UsageError(str(error), hint="an Executor's configuration is smaller") from None
+
+
+def _see_shallow(text: bytes, path: str) -> None:
+    """Refuse what composing would follow until the stack ends: 100,000 levels are a segmentation fault."""
+    import yaml  # as above
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise UsageError(f"{path} has more than {_DEPTH} levels", hint="mend it, then push again")
 
 
 def _child(node: Any, key: str) -> Any:
