@@ -219,15 +219,6 @@ class Pen:
         finally:
             os.close(descriptor)
 
-    def sync_tree(self, path: str) -> None:
-        """Make all below a folder durable, its folders after their files; links are names and need no sync."""
-        for entry in list(os.scandir(path)):
-            if entry.is_dir(follow_symlinks=False):
-                self.sync_tree(entry.path)
-            elif not entry.is_symlink():
-                self.sync_file(entry.path)
-        self.sync_folder(path)
-
     @contextmanager
     def synced(self, path: str) -> Iterator[Callable[[], bool]]:
         """A call that makes all that was written on this file system since `with` durable; False where it cannot.

@@ -489,3 +489,14 @@ def test_a_change_of_visibility_is_in_the_diary(registry: Registry, place: Path)
     registry.visibility("alice/X", "private")
     newest: list[Entry] = list(registry.log("alice/X")[:2])
     assert [(entry.action, entry.visibility) for entry in newest] == [("visibility", "private"), ("push", None)]
+
+
+def test_a_push_refused_for_a_protected_tag_leaves_every_byte_as_it_was(
+    registry: Registry, place: Path, folder: Path
+) -> None:
+    registry.push(folder, "X", protected_tags=["kept"])
+    write_tree(folder, {"another.txt": "another"})
+    before = snapshot(registry.root)
+    with pytest.raises(Conflict, match="kept"):
+        registry.push(folder, "X", tags=["other", "kept"])
+    assert snapshot(registry.root) == before
