@@ -10,21 +10,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from lhub.commits import tip_of
 from lhub.diary import Entry, Recorded, missing
 from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
-from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, is_private, is_version, link_to, trash_name, trashed
+from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, is_private, is_version, link_to, trash_name
 from lhub.lock import held
 from lhub.manifest import resource_text
+from lhub.moments import timestamp
 from lhub.staging import ENDS, Staged, agrees, drop
-from lhub.store import Resource, Vanished
-from lhub.tags import Links, timestamp
+from lhub.store import Deleted, Resource, Vanished
+from lhub.tags import Links
 
 _STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
@@ -91,8 +93,14 @@ def change(resource: Resource, modes: Modes, writer: Writer, *, visibility: str 
 
     `visibility` is what the caller has set just now and will record himself.
     """
-    place = resource.folder
-    with held(place.lock, mode=modes.lock, timeout=writer.timeout, note=writer.note, waiting=writer.waiting):
+    lock = resource.folder.lock
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                held(lock, mode=modes.lock, timeout=writer.timeout, note=writer.note, waiting=writer.waiting)
+            )
+        except FileNotFoundError:
+            raise Deleted(f"{resource.name} was deleted meanwhile", hint=f"lhub restore {resource.name}") from None
         change = Change(resource, modes, writer)
         change.mend(visibility)
         yield change
@@ -102,13 +110,16 @@ class Change:
     """What may be done while the lock is held; `warnings` are sentences about what did not work but lost nothing."""
 
     def __init__(self, resource: Resource, modes: Modes, writer: Writer) -> None:
-        self.resource, self.modes, self.writer, self.pen = resource, modes, writer, writer.pen
-        self.place = resource.folder
-        self.scratch = self.place.scratch(writer.unique)
-        self.diary = Diary(self.pen, resource, modes, self.scratch)
+        self.modes, self.writer, self.pen = modes, writer, writer.pen
+        self._stand_at(resource)
         self.recorded: Recorded | None = None
         self.warnings: list[str] = []
         self.links = Links(tags={}, odd={})
+
+    def _stand_at(self, resource: Resource) -> None:
+        self.resource, self.place = resource, resource.folder
+        self.scratch = self.place.scratch(self.writer.unique)
+        self.diary = Diary(self.pen, resource, self.modes, self.scratch)
 
     # before anything is changed
 
@@ -120,10 +131,18 @@ class Change:
         for name, tag in self.links.tags.items():
             if tag.protected and self._says(self.place.tag(name)) != link_to(tag.version):
                 self._point(name, tag.version)
+        self._bring_back_named(names)
+        self._catch_up(visibility)
+
+    def bring_back_named(self) -> None:
+        """List again, and take out of the trash what a tag or pin names; for who has just put something there."""
+        self.links = self.resource.links()
+        self._bring_back_named(os.listdir(self.place.versions))
+
+    def _bring_back_named(self, names: list[str]) -> None:
         standing = {name for name in names if is_version(name)}
         for version in {tag.version for tag in self.links.tags.values()} - standing:
             self._bring_back(version)
-        self._catch_up(visibility)
 
     def _drop_scratch(self, names: list[str]) -> None:
         """Scratch files without a lock beside them are made under the resource's lock only: their maker is dead."""
@@ -134,12 +153,12 @@ class Change:
 
     def _bring_back(self, version: str) -> bool:
         """Take a version out of the trash; False when it is not there."""
-        for name in os.listdir(self.place.versions):
-            if trashed(name) == version:
-                self.pen.rename(f"{self.place.versions}/{name}", self.place.version(version).path)
-                self.pen.sync_folder(self.place.versions)
-                return True
-        return False
+        name = self.resource.in_trash(version)
+        if name is None:
+            return False
+        self.pen.rename(f"{self.place.versions}/{name}", self.place.version(version).path)
+        self.pen.sync_folder(self.place.versions)
+        return True
 
     def _catch_up(self, told: str | None) -> None:
         try:
@@ -159,9 +178,15 @@ class Change:
         """Tell the diary what the links said before this change, as far as it does not know."""
         if anew or self.recorded is None:
             self.recorded = Recorded()
-        now = self.writer.clock()
-        for entry in missing(self.recorded, self.links.tags, visibility, now=now, account=account_of):
-            self.recorded = self.diary.add(entry, self.recorded)
+        lacking = missing(
+            self.recorded,
+            self.links.tags,
+            visibility,
+            now=self.writer.clock(),
+            account=account_of,
+            deleted=self.place.is_deleted,
+        )
+        self.recorded = self.diary.add(self.recorded, *lacking)
 
     def _warn(self, error: Exception) -> None:
         self.recorded = None
@@ -181,15 +206,15 @@ class Change:
     def _protected(self, tag: str, version: str) -> bool:
         return self.links.standing(tag) not in (None, version)
 
-    def refuse_removal(self, tags: tuple[str, ...]) -> None:
-        """Raise unless every tag stands and none is protected."""
+    def refuse_removal(self, tags: tuple[str, ...], *, unprotect: Collection[str] = ()) -> None:
+        """Raise unless every tag stands and none is protected but those of `unprotect`."""
         if absent := [tag for tag in tags if tag not in self.links.tags]:
             raise NotFound(
                 f"{self.resource.name} has no tag {', '.join(absent)}",
                 hint=f"lhub show {self.resource.name} lists its tags",
             )
-        if held := [tag for tag in tags if self.links.tags[tag].protected]:
-            raise protected_error(self.resource.name, held)
+        if held := [tag for tag in tags if self.links.tags[tag].protected and tag not in unprotect]:
+            raise unremoved_error(self.resource.name, held)
 
     def expect(self, tags: tuple[str, ...], version: str) -> None:
         """Raise Conflict unless each tag stands at `version` (8 to 64 hex digits)."""
@@ -249,6 +274,7 @@ class Change:
     def pin(self, tags: tuple[str, ...], version: str) -> bool:
         """Step 6: make tags protected; Conflict names one that stands elsewhere and the pins already made."""
         made: list[str] = []
+        self._forget_note(version)
         for tag in tags:
             try:
                 self.pen.symlink(link_to(version), self.place.pin(tag))
@@ -263,6 +289,7 @@ class Change:
     def move(self, tags: tuple[str, ...], version: str, *, exclusively: bool = False) -> bool:
         """Step 7, the commit point: each tag at once; then the version is looked for again. False: nothing moved."""
         moved: list[str] = []
+        self._forget_note(version)
         for tag in tags:
             if self._says(self.place.tag(tag)) != link_to(version):
                 if exclusively:
@@ -274,6 +301,11 @@ class Change:
         if not self.resource.has(version) and not self._bring_back(version):
             raise Vanished(f"{self.resource.name}@{version[:12]} was collected meanwhile", hint="push it again")
         return bool(moved)
+
+    def _forget_note(self, version: str) -> None:
+        """A collection that noted a version waits anew once it was tagged: the note goes before a link is made."""
+        if os.path.lexists(self.place.seen(version)):
+            self.pen.unlink(self.place.seen(version))
 
     def _point(self, tag: str, version: str) -> None:
         try:
@@ -294,10 +326,26 @@ class Change:
             ) from None
 
     def remove(self, tags: tuple[str, ...]) -> None:
-        """Remove tags that are not protected."""
+        """Remove tags; of a protected one the pin last, for as long as that stands the tag does."""
         for tag in tags:
             self.pen.unlink(self.place.tag(tag))
+            if self.links.tags[tag].protected:
+                self.pen.unlink(self.place.pin(tag))
         self.pen.sync_folder(self.place.path)
+
+    def rebuild_diary(self, entries: list[Entry]) -> None:
+        """Set the diary aside, whatever it says, and begin it anew with these entries, oldest first."""
+        if tip := tip_of(self.resource):
+            self.diary.set_aside(tip)
+        self.recorded = self.diary.add(Recorded(), *entries)
+
+    def relocate(self, place: str) -> None:
+        """The whole resource, its lock too, to another place in its namespace: what delete and restore are."""
+        before = self.place.path
+        self.pen.rename(before, place)
+        for folder in (os.path.dirname(place), os.path.dirname(before)):
+            self.pen.sync_folder(folder)
+        self._stand_at(Resource(place, self.resource.name))
 
     def set_visibility(self, visibility: str) -> None:
         """Set the folder's mode and see that it stuck."""
@@ -312,16 +360,16 @@ class Change:
         """A new entry of the diary, by whoever writes, now; to be completed by `replace`."""
         return Entry(action=action, name=self.writer.name, address=self.writer.address, when=self.writer.clock())
 
-    def record(self, entry: Entry) -> None:
-        """Step 8: one entry in the diary; a diary that cannot be written lags, and loses nothing but the message."""
+    def record(self, *entries: Entry) -> None:
+        """Step 8: entries in the diary; a diary that cannot be written lags, and loses nothing but the messages."""
         if self.recorded is None:
             return
         try:
             try:
-                self.recorded = self.diary.add(entry, self.recorded)
+                self.recorded = self.diary.add(self.recorded, *entries)
             except DiaryLost:
                 self._complete(self.visibility(), anew=True)
-                self.recorded = self.diary.add(entry, self.recorded)
+                self.recorded = self.diary.add(self.recorded, *entries)
         except (LhubError, OSError) as error:
             self._warn(error)
 
@@ -337,10 +385,20 @@ class Change:
 
 
 def protected_error(name: str, tags: list[str], made: list[str] | None = None) -> Conflict:
-    """The refusal of a push or an untag that names a protected tag."""
+    """The refusal of a change that names a protected tag."""
     also = f"; already protected by this push: {', '.join(made)}" if made else ""
     several = "tags are" if len(tags) > 1 else "tag is"
     return Conflict(
         f"{name}: the {several} protected: {', '.join(sorted(tags))}{also}",
-        hint="a protected tag never moves and is not removed; use another tag",
+        hint="a protected tag never moves; use another tag",
+    )
+
+
+def unremoved_error(name: str, tags: list[str], *, whole: bool = False) -> Conflict:
+    """The refusal to remove protected tags, alone or with the `whole` resource, that were not named one by one."""
+    several = "tags are" if len(tags) > 1 else "tag is"
+    what = f"{name} " + " ".join(f"--unprotect {tag}" for tag in sorted(tags))
+    return Conflict(
+        f"{name}: the {several} protected: {', '.join(sorted(tags))}",
+        hint=f"if you mean it: lhub delete {what if whole else f'{name}:{tags[0]} --unprotect {tags[0]}'}",
     )

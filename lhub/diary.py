@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lhub.tags import Tag, timestamp
+from lhub.moments import timestamp
+from lhub.tags import Tag
 
 ACTIONS = ("push", "tag", "untag", "protect", "rollback", "visibility", "delete", "restore", "import")
 
@@ -42,6 +43,10 @@ class Entry:
     message: str = ""
     late: bool = False
     commit: str = ""
+
+    def concerns(self, tag: str) -> bool:
+        """Whether it tells of this tag."""
+        return tag in self.tags or tag in self.protected or tag in self.untagged
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub log --json` prints it."""
@@ -88,13 +93,15 @@ def parse(text: str) -> dict[str, str]:
 class Recorded:
     """What the diary was last told: its newest commit, every tag and pin, the visibility, the version its files are of.
 
-    `pointers` are the paths that stand as git-LFS pointers in that commit.
+    `deleted`: the whole resource was moved to its namespace's trash; `pointers` are the paths that stand as git-LFS
+    pointers in that commit.
     """
 
     tip: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     pins: frozenset[str] = frozenset()
     visibility: str | None = None
+    deleted: bool = False
     tree: str | None = None
     pointers: frozenset[str] = frozenset()
 
@@ -104,11 +111,27 @@ class Recorded:
         if entry.version:
             tags |= dict.fromkeys((*entry.tags, *entry.protected), entry.version)
         pins = (self.pins | set(entry.protected)) - set(entry.untagged)
-        return replace(self, tags=tags, pins=pins, visibility=entry.visibility or self.visibility)
+        deleted = {"delete": not entry.untagged, "restore": False}.get(entry.action, self.deleted)
+        return replace(self, tags=tags, pins=pins, visibility=entry.visibility or self.visibility, deleted=deleted)
+
+
+def replay(entries: Iterable[Entry], *, until: float = float("inf")) -> Recorded:
+    """The state that entries, oldest first, led to; those dated later are passed over (a clock may have been wrong)."""
+    state = Recorded()
+    for entry in entries:
+        if entry.when <= until:
+            state = state.after(entry)
+    return state
 
 
 def missing(
-    recorded: Recorded, tags: Mapping[str, Tag], visibility: str, *, now: float, account: Callable[[int], str]
+    recorded: Recorded,
+    tags: Mapping[str, Tag],
+    visibility: str,
+    *,
+    now: float,
+    account: Callable[[int], str],
+    deleted: bool = False,
 ) -> list[Entry]:
     """The entries that a diary lacks, oldest first, as far as the links tell: who and when, not the message."""
     groups: dict[tuple[str, int], list[str]] = {}
@@ -138,6 +161,9 @@ def missing(
         entries.append(
             Entry(action="visibility", name="unknown", address="unknown", when=now, visibility=visibility, late=True)
         )
+    if recorded.deleted != deleted:
+        action = "delete" if deleted else "restore"
+        entries.append(Entry(action=action, name="unknown", address="unknown", when=now, late=True))
     return entries
 
 
@@ -187,6 +213,7 @@ def read_recorded(text: bytes) -> Recorded:
             tags=document["tags"],
             pins=frozenset(document["pins"]),
             visibility=document["visibility"],
+            deleted=document.get("deleted") is True,
             tree=document["tree"],
             pointers=frozenset(document["pointers"]),
         )
@@ -202,6 +229,7 @@ def write_recorded(state: Recorded) -> bytes:
             "tags": dict(state.tags),
             "pins": sorted(state.pins),
             "visibility": state.visibility,
+            "deleted": state.deleted,
             "tree": state.tree,
             "pointers": sorted(state.pointers),
         }

@@ -157,17 +157,22 @@ class Pen:
         finally:
             os.close(descriptor)
 
-    def copy_in(self, source: int, path: str, mode: int) -> tuple[str, int]:
-        """Copy an open file to a new one; its SHA-256 and size. The caller syncs."""
+    def copy_in(self, source: int, path: str, mode: int, *, limit: int | None = None) -> tuple[str, int]:
+        """Copy an open file (or its next `limit` bytes) to a new one; its SHA-256 and size. The caller syncs."""
         self.step("copy_in", path)
         descriptor = os.open(path, _NEW, 0o600)
         try:
             with _naming(path):
-                copied = transfer(source, descriptor)
+                copied = transfer(source, descriptor, limit=limit)
                 os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
         return copied
+
+    def set_time(self, path: str, when: float | None = None) -> None:
+        """Let something of one's own be of this moment, or of now; FileNotFoundError when it is gone."""
+        self.step("set_time", path)
+        os.utime(path, times=None if when is None else (when, when), follow_symlinks=False)
 
     def unlink(self, path: str) -> None:
         """Remove a name; what is gone is gone."""
@@ -280,23 +285,27 @@ def _syncfs(descriptor: int) -> bool:
 # copying
 
 
-def transfer(source: int, target: int) -> tuple[str, int]:
-    """Copy one open file into another, which must be readable too; SHA-256 (hex) and size of what was written."""
+def transfer(source: int, target: int, *, limit: int | None = None) -> tuple[str, int]:
+    """Copy the rest of an open file, or its next `limit` bytes, into another, which must be readable too.
+
+    SHA-256 (hex) and size of what was written.
+    """
     import hashlib  # 7 ms that list and path do not need
 
     hasher = hashlib.sha256()
-    if os.fstat(source).st_size >= _THREADED:
-        size = _copy_beside(source, target, hasher.update)
+    wanted = sys.maxsize if limit is None else limit
+    if min(os.fstat(source).st_size, wanted) >= _THREADED:
+        size = _copy_beside(source, target, hasher.update, wanted)
     else:
         size = 0
-        while piece := os.read(source, _PIECE):
+        while piece := os.read(source, min(_PIECE, wanted - size)):
             hasher.update(piece)
             _write_all(target, piece)
             size += len(piece)
     return hasher.hexdigest(), size
 
 
-def _copy_beside(source: int, target: int, update: Callable[[bytes], None]) -> int:
+def _copy_beside(source: int, target: int, update: Callable[[bytes], None], wanted: int) -> int:
     """Copy in the kernel while a second thread hashes what has arrived in the target."""
     import queue  # for large files only
     import threading
@@ -318,7 +327,7 @@ def _copy_beside(source: int, target: int, update: Callable[[bytes], None]) -> i
     thread.start()
     size = 0
     try:
-        while copied := _copy_piece(source, target):
+        while copied := _copy_piece(source, target, min(8 * _PIECE, wanted - size)):
             size += copied
             arrived.put(size)
     finally:
@@ -329,15 +338,15 @@ def _copy_beside(source: int, target: int, update: Callable[[bytes], None]) -> i
     return size
 
 
-def _copy_piece(source: int, target: int) -> int:
-    """Copy up to 8 MiB at the two offsets, in the kernel where it can (server-side on NFS 4.2, a reflink on btrfs)."""
+def _copy_piece(source: int, target: int, most: int) -> int:
+    """Copy up to `most` bytes at the two offsets, in the kernel where it can (server-side on NFS, reflinks)."""
     try:
-        if copied := os.copy_file_range(source, target, 8 * _PIECE):
+        if copied := os.copy_file_range(source, target, most):
             return copied  # else: the end, or (some FUSE) a file system that cannot say
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_RANGE:
             raise
-    piece = os.read(source, 8 * _PIECE)
+    piece = os.read(source, most)
     _write_all(target, piece)
     return len(piece)
 

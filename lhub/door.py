@@ -1,7 +1,8 @@
 """What the doors read from outside: the environment, the home, the current folder. Nobody below does.
 
 `LHUB_HOME` (default ``~/.lhub``) holds the login and a disposable index; `LHUB_ROOT` (default ``registry`` in
-it) is the registry.
+it) is the registry, or several with ``:`` between them: a reference is looked up in that order, a push goes to the
+first.
 
 >>> here(root="/srv/registry", environment={"LHUB_HOME": "/nowhere"}).session.root
 '/srv/registry'
@@ -26,6 +27,11 @@ def home(environment: Mapping[str, str] = os.environ) -> str:
     return os.path.abspath(given)
 
 
+def cache() -> str:
+    """Where programs keep what they can fetch again; the old cloud's clients did, whatever XDG says."""
+    return os.path.expanduser("~/.cache")
+
+
 def here(
     *,
     root: str | None = None,
@@ -41,11 +47,13 @@ def here(
     if root == "":
         raise UsageError("--root is empty", hint="name a folder, or leave it out")
     own = home(environment)
-    given = environment.get("LHUB_ROOT") if root is None else root
+    given = [each for each in environment.get("LHUB_ROOT", "").split(os.pathsep) if each] if root is None else [root]
     if writes and not given:
         make_home(own)
+    first, *also = given or [f"{own}/registry"]
     return Registry(
-        given or f"{own}/registry",
+        first,
+        also=also,
         namespace=None if anonymous else recall(own),
         notes=notes or to_stderr,
         keep=_kept(),

@@ -11,12 +11,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
-from lhub.disk import Pen, is_folder, transfer
+from lhub.disk import Pen, is_folder, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, UsageError
 from lhub.names import Ref
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
+
+_BUFFER = 1 << 20
+"""Bytes that are written at once to a file of our own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,32 @@ def _copy(source: int, destination: str) -> str:
         return transfer(source, target)[0]
     finally:
         os.close(target)
+
+
+@contextmanager
+def new_file(path: str, unique: str) -> Iterator[IO[bytes]]:
+    """A file to be written, which is at `path` when all went well, and nowhere else at the end."""
+    where = os.path.abspath(path)
+    taken = Conflict(f"{path} exists already", hint="name a new file, or remove that one")
+    if os.path.lexists(where):
+        raise taken
+    scratch = f"{os.path.dirname(where)}/.{os.path.basename(where)}.lhub-{unique}"
+    try:
+        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise LhubError(f"{path} cannot be written: {error.strerror}", hint="name a file elsewhere") from None
+    try:
+        with os.fdopen(descriptor, "wb", buffering=_BUFFER) as file:
+            yield file
+            file.flush()
+            sync_descriptor(descriptor)
+        if os.path.lexists(where):
+            raise taken
+        os.rename(scratch, where)
+    except OSError as error:
+        raise LhubError(f"{path} was not written: {error.strerror}", hint="nothing is left of it") from None
+    finally:
+        Pen().unlink(scratch)
 
 
 def _put(folder: str, path: str, *, force: bool) -> None:

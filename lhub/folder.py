@@ -60,8 +60,11 @@ class Packing:
         return next((source for source in self.sources if source.path == path), None)
 
 
-def scan(folder: str) -> Packing:
-    """What would travel from `folder`; raises NotFound, or UsageError with every fault of the folder."""
+def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
+    """What would travel from `folder`; raises NotFound, or UsageError with every fault of the folder.
+
+    With `without` no list is asked: all travels but these names at the top.
+    """
     real = os.path.realpath(folder)
     try:
         status = os.stat(real)
@@ -69,7 +72,7 @@ def scan(folder: str) -> Packing:
         raise NotFound(f"{folder} is not here", hint="the first argument is the folder to push") from None
     if not stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{folder} is not a folder", hint="put it into a folder of its own and push that")
-    walk = _Walk(real)
+    walk = _Walk(real, without)
     sources = sorted(walk.visit(real, ""), key=lambda source: os.fsencode(source.path))
     walk.faults += _twins([source.path for source in sources])
     if any(source.path == "-" for source in sources):
@@ -105,11 +108,11 @@ def stamp_of(status: os.stat_result) -> tuple[int, ...]:
 class _Walk:
     """One walk over a folder, which gathers every fault instead of stopping at the first."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, without: frozenset[str] | None = None) -> None:
+        self.folder, self.without = folder, without
         self.faults: list[str] = []
         self.ignored: list[str] = []
-        self.own_list, self.spec = _ignore_list(folder)
+        self.own_list, self.spec = _ignore_list(folder) if without is None else (True, _spec(""))
         self.above: list[str] = []
         self.linked, self.behind_link = 0, False
 
@@ -172,6 +175,8 @@ class _Walk:
 
     def skips(self, path: str) -> bool:
         """Whether the ignore list leaves a path out; a folder ends in a slash."""
+        if self.without is not None:
+            return path.rstrip("/") in self.without
         return bool(self.spec.match_file(os.fsencode(path).decode(errors="replace")))
 
     def inside(self, real: str) -> bool:
@@ -224,6 +229,16 @@ def _spec(text: str) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec  # 15 ms, for pushes only
 
     return GitIgnoreSpec.from_lines(text.splitlines())
+
+
+def path_faults(paths: list[str]) -> list[str]:
+    """A sentence for each path that no push would have given a version: for what comes from elsewhere."""
+    faults = [f"{clean(path, lines=False)} {fault}" for path in paths for fault in _part_faults(path)]
+    return [*faults, *_twins(paths)]
+
+
+def _part_faults(path: str) -> list[str]:
+    return [fault for part in path.split("/") if (fault := _name_fault(part))][:1]
 
 
 def _name_fault(name: str) -> str:

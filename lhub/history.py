@@ -4,8 +4,8 @@ The truth is the version folders and the links; the diary is a log of it. Nobody
 owner included, since a repository's own config can execute code: readers and writers use an empty repository of
 their own and borrow the objects, and the one ref is moved here, by hand. Only this room runs git.
 
->>> list(log(Resource("/nowhere/alice/X", "alice/X")))
-[]
+>>> _plain("Alice <a@b>"), _quoted("a b")
+('Alice a@b', b'"a b"\\n')
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from hashlib import sha1
-from itertools import chain
 
-from lhub.diary import Entry, Recorded, read_entry, read_recorded, write_recorded
+from lhub.commits import HEX, is_readable, log, see_regular, tip_of
+from lhub.diary import Entry, Recorded, read_recorded, replay, write_recorded
 from lhub.disk import Pen, open_file, read_open, read_small
 from lhub.errors import Corrupt, LhubError, ToolMissing
-from lhub.layout import MANIFEST, STAGING, SUMS, Modes, VersionFolder, trashed
-from lhub.manifest import LARGE
+from lhub.layout import MANIFEST, STAGING, SUMS, Modes, VersionFolder
 from lhub.store import Resource
 from lhub.tree import read_sums
 
@@ -34,10 +32,7 @@ _TEXT = 1 << 20
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _ACTS = frozenset((".gitattributes", ".gitmodules"))
 """Names of a payload that would act in a clone, or fail a check, if they stood in the diary as they are."""
-_LONGEST = 64 << 20
-"""Bytes of the largest object that is read."""
-_HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_SKELETON = {"HEAD": "ref: refs/heads/main\n", "config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"}
+SKELETON = {"HEAD": "ref: refs/heads/main\n", "config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"}
 
 
 class DiaryLost(LhubError):
@@ -54,7 +49,7 @@ class Diary:
     def begin(self) -> None:
         """Make what is missing of a bare repository; what stands stays."""
         self._make_folders()
-        for name, text in _SKELETON.items():
+        for name, text in SKELETON.items():
             if not os.path.lexists(f"{self.place.history}/{name}"):
                 self.pen.replace(f"{self.place.history}/{name}", text.encode(), self.modes.file, scratch=self.scratch)
 
@@ -75,11 +70,9 @@ class Diary:
         try:
             entries = list(log(self.resource))
         except Corrupt:
-            self._set_aside(tip)
+            self.set_aside(tip)
             return Recorded()
-        state = Recorded(tip=tip)
-        for entry in reversed(entries):
-            state = state.after(entry)
+        state = replace(replay(reversed(entries)), tip=tip)
         self._remember(state)
         return state
 
@@ -88,75 +81,37 @@ class Diary:
             text = write_recorded(state)
             self.pen.replace(self.place.recorded, text, self.modes.file, scratch=self.scratch, sync=False)
 
-    # one entry more
+    # entries more
 
-    def add(self, entry: Entry, recorded: Recorded) -> Recorded:
-        """Write one entry: its objects, then the ref, then the derived file. Answers the state it leads to."""
+    def add(self, recorded: Recorded, *entries: Entry) -> Recorded:
+        """Write entries: their objects, then the ref, then the derived file. Answers the state they lead to."""
+        if not entries:
+            return recorded
         try:
-            return self._add(entry, recorded)
+            return self._add(recorded, entries)
         except _GitFailed as error:
-            if recorded.tip is None or _readable(self.resource, recorded.tip):
+            if recorded.tip is None or is_readable(self.resource, recorded.tip):
                 raise LhubError(f"the diary of {self.resource.name} was not written: {error}") from None
-            self._set_aside(recorded.tip)
+            self.set_aside(recorded.tip)
             raise DiaryLost(f"the diary of {self.resource.name} did not read and was begun anew") from None
 
-    def _add(self, entry: Entry, recorded: Recorded) -> Recorded:
-        new, tree, pointers = None, recorded.tree, set(recorded.pointers)
-        if entry.version and (entry.action in ("push", "rollback", "import") or recorded.tip is None):
-            with suppress(FileNotFoundError):  # a tag may name what is lost; that it was named is told all the same
-                new, tree = _Files(self.resource, entry.version), entry.version
-        tip = self._import(entry, self._changes(new, recorded, pointers) if new else (), recorded.tip)
+    def _add(self, recorded: Recorded, entries: Sequence[Entry]) -> Recorded:
+        stream = _Stream(self.resource, recorded)
+        tip = self._import(stream.commits(entries))
         self._move(recorded.tip, tip)
-        state = replace(recorded.after(entry), tip=tip, tree=tree, pointers=frozenset(pointers))
+        state = replace(stream.state, tip=tip)
         self._remember(state)
         return state
 
-    def _changes(self, new: _Files, recorded: Recorded, pointers: set[str]) -> Iterator[bytes]:
-        """What turns the newest entry's files into `new`, piece by piece; `pointers` is kept true on the way."""
-        old = None
-        if recorded.tip and recorded.tree:
-            with suppress(OSError, LhubError):
-                old = _Files(self.resource, recorded.tree)
-        before = old.files if old else {}
-        pointers &= new.files.keys() if old else set()
-        if old is None:
-            yield b"deleteall\n"
-        for path in before.keys() - new.files.keys():
-            yield b"D " + _quoted(f"files/{path}")
-        for path, (digest, executable) in new.files.items():
-            if before.get(path) == (digest, executable):
-                continue
-            text = new.text(path)
-            pointers -= {path}
-            if text is None:
-                pointers.add(path)
-                text = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (
-                    digest.encode(),
-                    new.size(path),
-                )
-            yield _file(f"files/{path}", text, executable)
-        yield _file(MANIFEST, new.read(MANIFEST), False)
-        yield _file(SUMS, new.read(SUMS), False)
-        yield _file(".gitattributes", _attributes(pointers), False)
-
-    def _import(self, entry: Entry, changes: Iterable[bytes], parent: str | None) -> str:
-        """One `git fast-import`; the id of the commit, whose objects are durable when this returns."""
-        who = f"{_plain(entry.name)} <{_plain(entry.address)}> {int(entry.when)} +0000".encode()
-        text = entry.text(self.resource.name).encode(errors="replace").replace(b"\0", b"")
-        head = [
-            b"feature done\ncommit refs/heads/main\nmark :1\n",
-            b"author %b\ncommitter %b\n" % (who, who),
-            b"data %d\n%b\n" % (len(text), text),
-            b"from %b\n" % parent.encode() if parent else b"",
-        ]
-        _see_regular(self.resource)
-        stream = chain(head, changes, [b"get-mark :1\ndone\n"])
+    def _import(self, stream: Iterable[bytes]) -> str:
+        """One `git fast-import`; the id of the last commit, whose objects are durable when this returns."""
+        see_regular(self.resource)
         with self._own_repository() as own:
             self.pen.step("fast-import", self.place.objects)
             out = fast_import(stream, own, self.place.objects, umask=~self.modes.inner & 0o777)
         self.pen.sync_folder(f"{self.place.objects}/pack")  # git syncs its files, not their names
         tip = str(out, errors="replace").strip()
-        if not _HEX.fullmatch(tip):
+        if not HEX.fullmatch(tip):
             raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
         return tip
 
@@ -165,7 +120,7 @@ class Diary:
         """An empty repository that nobody else can write; what a kill leaves of it is swept like all scratch."""
         self.pen.make_folders([self.own, f"{self.own}/refs"], STAGING)
         try:
-            self.pen.write_new(f"{self.own}/HEAD", _SKELETON["HEAD"].encode(), 0o600, sync=False)
+            self.pen.write_new(f"{self.own}/HEAD", SKELETON["HEAD"].encode(), 0o600, sync=False)
             yield self.own
         finally:
             self.pen.remove_tree(self.own)
@@ -189,7 +144,7 @@ class Diary:
         self.pen.rename(lock, self.place.branch)
         self.pen.sync_folder(os.path.dirname(self.place.branch))
 
-    def _set_aside(self, tip: str) -> None:
+    def set_aside(self, tip: str) -> None:
         """Keep what does not read, and begin the diary anew: objects first, lest new ones rest on damaged ones."""
         aside = f"{self.place.history}/unreadable.{tip[:12]}.{time.time_ns()}"
         self.pen.make_folder(aside, self.modes.inner)
@@ -203,106 +158,77 @@ class Diary:
         self.pen.make_folders([objects, f"{objects}/pack", f"{objects}/info", refs, f"{refs}/heads"], self.modes.inner)
 
 
-# reading
+class _Stream:
+    """What git is fed: entries as commits, piece by piece; `state` is what those that were told so far lead to."""
 
+    def __init__(self, resource: Resource, recorded: Recorded) -> None:
+        self.resource, self.state, self.tip = resource, recorded, recorded.tip
 
-def tip_of(resource: Resource) -> str | None:
-    """The newest commit, from the ref as a file, loose or packed; None while there is none."""
-    for path, pattern in (
-        (resource.folder.branch, r"([0-9a-f]+)\s*\Z"),
-        (f"{resource.folder.history}/packed-refs", r"(?m)^([0-9a-f]+) refs/heads/main$"),
-    ):
-        try:
-            text = read_small(path, limit=LARGE).decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        match = re.search(pattern, text)
-        tip = str(match[1]) if match else ""
-        if _HEX.fullmatch(tip):
-            return tip
-    return None
+    def commits(self, entries: Sequence[Entry]) -> Iterator[bytes]:
+        """The whole stream; in the end git answers the name of the last commit."""
+        yield b"feature done\n"
+        for mark, entry in enumerate(entries, start=1):
+            who = f"{_plain(entry.name)} <{_plain(entry.address)}> {int(entry.when)} +0000".encode()
+            text = entry.text(self.resource.name).encode(errors="replace").replace(b"\0", b"")
+            yield b"commit refs/heads/main\nmark :%d\nauthor %b\ncommitter %b\n" % (mark, who, who)
+            yield b"data %d\n%b\n" % (len(text), text)
+            if mark > 1:
+                yield b"from :%d\n" % (mark - 1)
+            elif self.tip:
+                yield b"from %b\n" % self.tip.encode()
+            yield from self._files(entry)
+            self.state = self.state.after(entry)
+        yield b"get-mark :%d\ndone\n" % len(entries)
 
+    def _files(self, entry: Entry) -> Iterator[bytes]:
+        """The files of the version that an entry put there; of the first entry, whatever it is, since a tree is one."""
+        first = self.tip is None and self.state.tree is None
+        if entry.version and (entry.action in ("push", "rollback", "import") or first):
+            try:
+                new = _Files(self.resource, entry.version)
+            except FileNotFoundError:
+                return  # a tag may name what is lost; that it was named is told all the same
+            pointers = set(self.state.pointers)
+            yield from self._changes(new, pointers)
+            self.state = replace(self.state, tree=entry.version, pointers=frozenset(pointers))
 
-def log(resource: Resource) -> Iterator[Entry]:
-    """All entries, newest first; Corrupt when the diary does not read. GitPython's library reads, no git runs."""
-    commit = tip_of(resource)
-    if commit is None:
-        return
-    read = _reader(resource)
-    while commit:
-        headers, _, message = read(commit, b"commit").decode(errors="replace").partition("\n\n")
-        found = re.search(r"^author (.*) <(.*)> (-?[0-9]+) [+-][0-9]+$", headers, re.MULTILINE)
-        name, address, when = found.groups() if found else ("unknown", "unknown", "0")
-        yield read_entry(f"{commit}\n{name}\n{address}\n{when[:12]}\n{message}")
-        parent = re.search(r"^parent ([0-9a-f]{40})$", headers, re.MULTILINE)
-        commit = parent[1] if parent else None
-
-
-def _readable(resource: Resource, tip: str) -> bool:
-    """Whether a commit and all that it names can be read."""
-    read = _reader(resource)
-    try:
-        tree = re.match(rb"tree ([0-9a-f]{40})\n", read(tip, b"commit"))
-        trees = [tree[1].decode()] if tree else []
-        while trees:
-            for mode, name in _entries(read(trees.pop(), b"tree")):
-                if mode == b"40000":
-                    trees.append(name)
-                else:
-                    read(name, b"blob")
-    except Corrupt:
-        return False
-    return True
-
-
-def _entries(tree: bytes) -> Iterator[tuple[bytes, str]]:
-    """Mode and name of each object in the text of a tree."""
-    for match in re.finditer(rb"([0-7]+) [^\0]+\0(.{20})", tree, re.DOTALL):
-        yield match[1], match[2].hex()
-
-
-def _reader(resource: Resource) -> Callable[[str, bytes], bytes]:
-    """A function that reads one object and sees that it is what its name says, so that nothing goes in circles."""
-    from gitdb.db import LooseObjectDB, PackedDB  # GitPython's own; 40 ms, for who reads a diary
-
-    _see_regular(resource)
-    stores = [PackedDB(f"{resource.folder.objects}/pack"), LooseObjectDB(resource.folder.objects)]
-
-    def read(name: str, kind: bytes) -> bytes:
-        binary = bytes.fromhex(name)
-        try:
-            stream = next(store for store in stores if store.has_object(binary)).stream(binary)
-            data = bytes(stream.read(_LONGEST + 1)) if stream.size <= _LONGEST else b""
-        except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
-            raise _unreadable(resource, type(error).__name__) from None
-        if sha1(b"%b %d\0%b" % (kind, len(data), data), usedforsecurity=False).hexdigest() != name:
-            raise _unreadable(resource, f"{name[:12]} is not what its name says")
-        return data
-
-    return read
-
-
-def _see_regular(resource: Resource) -> None:
-    """Refuse objects that are no regular files: opening a FIFO among them would wait for ever."""
-    with suppress(FileNotFoundError):
-        for folder in os.scandir(resource.folder.objects):
-            for entry in os.scandir(folder) if folder.is_dir(follow_symlinks=False) else ():
-                if not entry.is_file(follow_symlinks=False):
-                    raise _unreadable(resource, f"{entry.name} is not a regular file")
-
-
-def _unreadable(resource: Resource, why: str) -> Corrupt:
-    return Corrupt(
-        f"the diary of {resource.name} does not read: {why}",
-        hint="the next change begins it anew from the tags; the versions are not concerned",
-    )
+    def _changes(self, new: _Files, pointers: set[str]) -> Iterator[bytes]:
+        """What turns the newest entry's files into `new`, piece by piece; `pointers` is kept true on the way."""
+        old = None
+        if self.state.tree:
+            with suppress(OSError, LhubError):
+                old = _Files(self.resource, self.state.tree)
+        before = old.files if old else {}
+        pointers &= new.files.keys() if old else set()
+        if old is None:
+            yield b"deleteall\n"
+        for path in before.keys() - new.files.keys():
+            yield b"D " + _quoted(f"files/{path}")
+        for path, (digest, executable) in new.files.items():
+            if before.get(path) == (digest, executable):
+                continue
+            text = new.text(path)
+            pointers -= {path}
+            if text is None:
+                pointers.add(path)
+                text = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (
+                    digest.encode(),
+                    new.size(path),
+                )
+            yield _file(f"files/{path}", text, executable)
+        yield _file(MANIFEST, new.read(MANIFEST), False)
+        yield _file(SUMS, new.read(SUMS), False)
+        yield _file(".gitattributes", _attributes(pointers), False)
 
 
 class _Files:
     """The files of one version as the diary needs them."""
 
     def __init__(self, resource: Resource, version: str) -> None:
-        self.folder = _find(resource, version)
+        folder = resource.lies(version)
+        if folder is None:
+            raise FileNotFoundError(errno.ENOENT, "no such version", resource.folder.version(version).path)
+        self.folder = folder
         executable = _executable(self.folder)
         sums = read_sums(self.read(SUMS).decode())
         self.files = {path: (digest, path in executable) for path, digest in sums.items()}
@@ -331,16 +257,6 @@ class _Files:
         except UnicodeDecodeError:
             return None
         return data
-
-
-def _find(resource: Resource, version: str) -> VersionFolder:
-    """The folder of a version, in its place or in the trash."""
-    if resource.has(version):
-        return resource.folder.version(version)
-    for name in os.listdir(resource.folder.versions):
-        if trashed(name) == version:
-            return resource.folder.version(name)
-    raise FileNotFoundError(errno.ENOENT, "no such version", resource.folder.version(version).path)
 
 
 def _executable(folder: VersionFolder) -> frozenset[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lhub.names import UNNAMED
+from lhub.names import UNNAMED, is_name, is_space
 
 PIN = ".protected."
 REGISTRY_FILE, NAMESPACE_FILE, RESOURCE_FILE = "registry.yaml", "namespace.yaml", "resource.yaml"
@@ -22,7 +22,9 @@ SCRATCH = ".tmp."
 """Names under `versions/` that start so are nobody's business but their maker's."""
 
 _LINK = ".lhub/versions/"
-_TRASH = ".trash."
+_TRASH, _SEEN, _GONE = ".trash.", ".seen.", ".gone."
+TRASH = ".trash"
+"""Deleted resources lie in this folder of their namespace."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -91,6 +93,19 @@ class NamespaceFolder(_Folder):
     def resource(self, name: str) -> ResourceFolder:
         """The folder of a resource."""
         return ResourceFolder(f"{self.path}/{name}")
+
+    @property
+    def trash(self) -> str:
+        """Where deleted resources lie until a collection."""
+        return f"{self.path}/{TRASH}"
+
+    def gone(self, unique: str) -> str:
+        """The name of a deleted resource that is being removed for good."""
+        return f"{self.path}/{TRASH}/{_GONE}{unique}"
+
+    def deleted(self, name: str, when: float) -> ResourceFolder:
+        """The folder of a resource that was deleted at this second."""
+        return ResourceFolder(f"{self.path}/{TRASH}/{int(when)}.{name}")
 
 
 class ResourceFolder(_Folder):
@@ -173,6 +188,24 @@ class ResourceFolder(_Folder):
         """The lock of writers."""
         return f"{self.path}/.lhub/lock"
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it lies in its namespace's trash."""
+        return self.path.endswith(f"/{TRASH}/{self.path.rpartition('/')[2]}")
+
+    @property
+    def damaged(self) -> str:
+        """The quarantine of blobs that are not what their names say."""
+        return f"{self.path}/.lhub/damaged"
+
+    def seen(self, version: str) -> str:
+        """The note that a collection found a version without a tag; its mtime is when."""
+        return f"{self.path}/.lhub/versions/{_SEEN}{version}"
+
+    def gone(self, unique: str) -> str:
+        """The name of a version that is being removed for good."""
+        return f"{self.path}/.lhub/versions/{_GONE}{unique}"
+
     def scratch(self, unique: str) -> str:
         """A name to stage under; `.lock`, `.link` and `.file` are appended for what belongs to it."""
         return f"{self.path}/.lhub/versions/{SCRATCH}{unique}"
@@ -203,6 +236,28 @@ class VersionFolder(_Folder):
         return f"{self.path}/{FILES}/{path}"
 
 
+class Located(NamedTuple):
+    """Where a name below a root is: in which namespace's folder, resource and (published) version."""
+
+    space: str
+    resource: str
+    version: str | None
+
+
+def locate(name: str) -> Located | None:
+    """The resource that a name below a root belongs to, and the version; None for what is in no resource.
+
+    >>> locate("alice/X/latest")
+    Located(space='alice', resource='X', version=None)
+    """
+    space, _, below = name.partition("/")
+    resource, _, rest = below.partition("/")
+    if not is_space(space) or not is_name(resource):
+        return None
+    version = rest.removeprefix(_LINK).partition("/")[0] if rest.startswith(_LINK) else ""
+    return Located(space=space, resource=resource, version=version if is_version(version) else None)
+
+
 def link_to(version: str) -> str:
     """What the link of a tag or a pin says."""
     return _LINK + version
@@ -227,4 +282,31 @@ def trash_name(version: str, now: float) -> str:
 def trashed(name: str) -> str | None:
     """The version id of a name under `versions/` that is in the trash."""
     when, _, version = name.removeprefix(_TRASH).partition(".")
-    return version if name.startswith(_TRASH) and when.isdecimal() and is_version(version) else None
+    return version if name.startswith(_TRASH) and _is_seconds(when) and is_version(version) else None
+
+
+def seen_note(name: str) -> str | None:
+    """The version id of a collection's note under `versions/`."""
+    version = name.removeprefix(_SEEN)
+    return version if version != name and is_version(version) else None
+
+
+def is_gone(name: str) -> bool:
+    """Whether a name under `versions/`, or in a namespace's trash, is something that is being removed for good."""
+    return name.startswith(_GONE)
+
+
+def since_name(name: str) -> float:
+    """The seconds in the name of something in a trash; 0.0 for another name."""
+    when = name.removeprefix(_TRASH).partition(".")[0]
+    return float(when) if _is_seconds(when) else 0.0
+
+
+def deleted_name(name: str) -> str | None:
+    """The resource that a name in a namespace's trash is of."""
+    when, _, resource = name.partition(".")
+    return resource if _is_seconds(when) and is_name(resource) else None
+
+
+def _is_seconds(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= 15

@@ -38,13 +38,15 @@ class Ref:
 
     `scheme` is ``""``, ``"lhub"``, ``"jinaai"`` or ``"jinahub"``; `docker` asks for the container image;
     `namespace` is None for a resource without one; at most one of `tag` and `version` (8 to 64 hex digits)
-    is given; `secret` opens a private resource without a namespace and is in no printed form.
+    is given; `at` asks where the tag stood then (a date as `moments` reads it); `secret` opens a private resource
+    without a namespace and is in no printed form.
     """
 
     resource: str
     namespace: str | None = None
     tag: str | None = None
     version: str | None = None
+    at: str | None = None
     scheme: str = ""
     docker: bool = False
     secret: str | None = field(default=None, repr=False)
@@ -58,7 +60,8 @@ class Ref:
         prefix = f"{self.scheme}{'+docker' if self.docker else ''}://" if self.scheme else ""
         if self.scheme == "jinahub":
             return f"{prefix}{self.resource}" + (f"/{self.tag}" if self.tag else "")
-        return f"{prefix}{self.name}" + (f":{self.tag}" if self.tag else f"@{self.version}" if self.version else "")
+        chosen = (f":{self.tag}" if self.tag else "") + (f"@{self.version}" if self.version else "")
+        return f"{prefix}{self.name}{chosen}" + (f"@{{{self.at}}}" if self.at else "")
 
 
 def parse_ref(text: str) -> Ref:
@@ -80,7 +83,8 @@ def parse_ref(text: str) -> Ref:
 
 
 def _modern(body: str, scheme: str, docker: bool) -> tuple[Ref, list[str]]:
-    """``[alice/]X``, then ``:tag`` or ``@version``."""
+    """``[alice/]X``, then ``:tag`` or ``@version``; a tag, or nothing, may be followed by ``@{date}``."""
+    body, dated, date = body.partition("@{")
     end = min((place for place in (body.find(":"), body.find("@")) if place >= 0), default=len(body))
     head, selector, rest = body[:end], body[end : end + 1], body[end + 1 :]
     namespace, slash, resource = head.partition("/")
@@ -103,14 +107,31 @@ def _modern(body: str, scheme: str, docker: bool) -> tuple[Ref, list[str]]:
         faults += tag_faults(rest)
     elif selector and not is_version_prefix(rest.lower()):
         faults.append("the version after @ is not 8 to 64 hex digits")
+    if dated:
+        faults += _date_faults(date, version=selector == "@", docker=docker)
     return Ref(
         resource=resource,
         namespace=namespace or None,
         tag=rest if selector == ":" else None,
         version=rest.lower() if selector == "@" else None,
+        at=date[:-1] if dated else None,
         scheme=scheme,
         docker=docker,
     ), faults
+
+
+def _date_faults(date: str, *, version: bool, docker: bool) -> list[str]:
+    from lhub.moments import parse_moment  # only for who asks about the past
+
+    if not date.endswith("}"):
+        return ["the date after @{ has no closing brace"]
+    if version or docker:
+        return [f"{'a version' if version else 'an image'} is the same at every date"]
+    try:
+        parse_moment(date[:-1])
+    except UsageError:
+        return ["what stands in the braces is not a date, as 2026-03-01 or 2026-03-01 12:00"]
+    return []
 
 
 def _legacy(body: str, scheme: str, docker: bool) -> tuple[Ref, list[str]]:

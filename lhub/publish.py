@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from lhub.access import Place, absent, refusal
 from lhub.builds import Task
-from lhub.change import Change, Writer, change, prepare, protected_error, see_private
+from lhub.change import Change, change, prepare, protected_error, see_private
 from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
 from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.session import Session
 from lhub.staging import Staged, changed_error, identify, staging, sweep
-from lhub.store import Resource, Vanished
+from lhub.store import Deleted, Resource, Vanished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +93,20 @@ def push(session: Session, order: Order) -> Pushed:
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found = recognise(packing)
-    target = _target(session, order, packing, found)
-    _refuse(session, target, order)
-    _settle(session, target, order)
-    for _ in range(3):
+    for last in (False, False, False, True):
+        target = _target(session, order, packing, found)
+        _refuse(session, target, order)
+        _settle(session, target, order)
+        settled = target.resource.identity()
         try:
             return _push(session, target, order)
-        except Vanished:
-            continue  # a collection took the version between two steps
-    return _push(session, target, order)
+        except Vanished:  # a collection took the version between two steps
+            if last:
+                raise
+        except (Deleted, FileNotFoundError):  # somebody deleted the resource
+            if last or target.resource.identity() == settled:
+                raise
+    raise AssertionError("the last turn returns or raises")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,22 +235,9 @@ def _settle(session: Session, target: _Target, order: Order) -> None:
 # steps 2 to 9
 
 
-def writer(session: Session) -> Writer:
-    """The caller, as the one who writes."""
-    return Writer(
-        pen=session.pen,
-        name=session.caller or session.person.account,
-        address=session.person.address,
-        unique=session.unique(),
-        clock=session.clock,
-        timeout=session.timeout,
-        waiting=lambda holder: session.notes(f"waiting for {holder}"),
-    )
-
-
 def _push(session: Session, target: _Target, order: Order) -> Pushed:
     modes = session.modes(target.place.namespace)
-    me = writer(session)
+    me = session.writer()
     place = target.resource.folder
     task = Task(session.pen, place, modes, who=me.name, host=session.person.host, clock=session.clock)
     try:

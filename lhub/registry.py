@@ -13,29 +13,40 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lhub.disk import Pen
 from lhub.errors import Conflict, UsageError
 from lhub.identity import person
 from lhub.index import Index
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
-from lhub.session import Session
+from lhub.session import Session, first_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lhub.adoption import Legacy
     from lhub.change import Change
+    from lhub.collection import Collected
+    from lhub.comparison import Difference
+    from lhub.deletion import Deleted
     from lhub.diary import Entry
+    from lhub.doctor import Oddity
+    from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
+    from lhub.past import Rolled, Then
     from lhub.publish import Pushed
-    from lhub.shelf import Listed, Shown
+    from lhub.shelf import Found, Listed, Shown
+    from lhub.verification import Verified
+
+_T = TypeVar("_T")
 
 
 class Registry:
     """One registry, for one person.
 
-    `root` is the folder; `namespace` the login (None: nobody is logged in). `notes` is called with each sentence
+    `root` is the folder; `also` are roots where a reference that is not there is looked up, in this order;
+    `namespace` the login (None: nobody is logged in). `notes` is called with each sentence
     a person should read though nothing failed; `keep` are folders that `pull` never replaces; `timeout` is how
     many seconds to wait for a lock; `index` is the path of a disposable file that makes listings quick; `pen` is
     what writes (a test passes one that fails).
@@ -45,6 +56,7 @@ class Registry:
         self,
         root: str | os.PathLike[str],
         *,
+        also: Iterable[str | os.PathLike[str]] = (),
         namespace: str | None = None,
         notes: Callable[[str], None] = lambda sentence: None,
         keep: Iterable[str] = (),
@@ -62,6 +74,8 @@ class Registry:
             timeout=timeout,
             keep=tuple(keep),
         )
+        roots = dict.fromkeys((self.session.root, *(os.path.realpath(os.fspath(each)) for each in also)))
+        self.sessions = tuple(replace(self.session, root=each) for each in roots)
 
     @property
     def root(self) -> Path:
@@ -126,32 +140,64 @@ class Registry:
         """Lay a version out as a folder; see `lhub.pull`."""
         from lhub import fetch  # not for list and path
 
-        return fetch.pull(self.session, _ref(ref), None if destination is None else os.fspath(destination), force=force)
+        parsed, where = _ref(ref), None if destination is None else os.fspath(destination)
+        return self._first(parsed, lambda session: fetch.pull(session, parsed, where, force=force))
 
     def path(self, ref: str | Ref) -> str:
         """The immutable folder of a version inside the registry: to use without copying, never to write in."""
         parsed = _ref(ref)
-        with self.session.reading(parsed) as version:
-            return version.folder()
+
+        def folder(session: Session) -> str:
+            with session.reading(parsed) as version:
+                return version.folder()
+
+        return self._first(parsed, folder)
 
     def list(self, namespace: str | None = None, *, kind: str | None = None) -> list[Listed]:
         """Everything the caller may see, by name; of one namespace or kind if given."""
         from lhub import shelf  # not for pull and path
 
-        return shelf.listing(self.session, namespace, kind)
+        return shelf.listing_of(self.sessions, namespace, kind)
+
+    def search(self, *terms: str) -> Sequence[Found]:
+        """Everything the caller may see that has every term: in name, description, keywords or file names."""
+        from lhub import shelf  # as above
+
+        return shelf.search(self.sessions, terms)
 
     def show(self, ref: str | Ref) -> Shown:
         """One resource in full, at the version that the reference means."""
         from lhub import shelf  # as above
 
-        return shelf.show(self.session, _ref(ref))
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: shelf.show(session, parsed))
 
-    def log(self, ref: str | Ref) -> Sequence[Entry]:
-        """The diary of a resource, newest first; raises Corrupt when it does not read."""
-        from lhub import history  # with GitPython
+    def log(self, ref: str | Ref, *, tag: str | None = None) -> Sequence[Entry]:
+        """The diary of a resource, newest first; raises Corrupt when it does not read.
+
+        With `tag` (or a tag or version in `ref`) only what concerned it; NotFound when nothing ever did.
+        """
+        from lhub import past  # with GitPython's library
 
         parsed = _ref(ref)
-        return tuple(history.log(self.session.seen(parsed)))
+        return self._first(parsed, lambda session: past.log(session, parsed, tag))
+
+    def log_at(self, ref: str | Ref, at: str, *, tag: str | None = None) -> Then:
+        """What each tag of a resource was at a date (``2026-03-01``, ``2026-03-01 12:00``; also with a zone)."""
+        from lhub import past  # as above
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: past.then(session, parsed, at, tag))
+
+    def diff(self, left: str, right: str, *, patch: bool = True) -> Difference:
+        """What changed between two versions, or a version and a folder; `patch` also line by line.
+
+        A side is a reference (also with a date), a folder, or a bare tag or version of the other side's resource.
+        Raises UsageError for two resources of different kinds.
+        """
+        from lhub import comparison  # with pathspec
+
+        return comparison.compare(self.sessions, left, right, patch=patch)
 
     # tags and properties
 
@@ -170,7 +216,9 @@ class Registry:
                 if other := twin(tag, [*locked.links.tags, *targets]):
                     raise Conflict(f"the tag {tag} differs only by case from {other}", hint="choose another tag")
                 stays = protect and not (parsed.tag or parsed.version) and tag in locked.links.tags
-                targets[tag] = locked.links.tags[tag].version if stays else locked.resource.resolve(parsed)
+                targets[tag] = (
+                    locked.links.tags[tag].version if stays else self.session.resolve(locked.resource, parsed)
+                )
                 locked.refuse_protected((tag,), targets[tag])
             for version in dict.fromkeys(targets.values()):
                 group = tuple(tag for tag in wanted if targets[tag] == version)
@@ -193,6 +241,34 @@ class Registry:
             locked.record(replace(locked.entry("untag"), untagged=gone))
             return locked.resource.links().versions()
 
+    def rollback(self, ref: str | Ref, version: str, *tags: str) -> Rolled:
+        """Let tags (`latest`, that of `ref`, or those given) name an earlier version again, in one step.
+
+        `version` is 8 or more hex digits, another tag, or ``@{date}``. Raises NotFound for a tag that does not stand
+        and a version that is not here (any more), Conflict for a protected tag.
+        """
+        from lhub import past  # as above
+
+        return past.rollback(self.session, _ref(ref), version, tags)
+
+    def delete(
+        self, ref: str | Ref, *, unprotect: Iterable[str] = (), confirm: Callable[[str], None] = lambda name: None
+    ) -> Deleted:
+        """Delete a tag, or the whole resource where `ref` names none; `restore` brings it back until a `gc`.
+
+        Every protected tag that goes must be named in `unprotect`, else Conflict. `confirm` is called with the
+        resource's name before a whole one goes, and may raise.
+        """
+        from lhub import deletion  # with filelock and GitPython's library
+
+        return deletion.delete(self.session, _ref(ref), unprotect, confirm)
+
+    def restore(self, ref: str | Ref) -> Deleted:
+        """Bring a deleted resource or tag back; Conflict when one of its name stands, NotFound when it is gone."""
+        from lhub import deletion  # as above
+
+        return deletion.restore(self.session, _ref(ref))
+
     def visibility(self, ref: str | Ref, visibility: str | None = None) -> str:
         """``public`` or ``private``, after setting it if `visibility` is given; Denied for who did not make it."""
         parsed = _ref(ref)
@@ -210,17 +286,110 @@ class Registry:
                 locked.record(replace(locked.entry("visibility"), visibility=visibility))
         return visibility
 
+    # care
+
+    def verify(
+        self,
+        ref: str | Ref | None = None,
+        *,
+        quick: bool = False,
+        repair: bool = False,
+        good: str | os.PathLike[str] | None = None,
+        rebuild_history: bool = False,
+    ) -> Verified:
+        """Everything against its digest; one resource, or one version, if `ref` is given.
+
+        `quick` looks at names and sizes only; `repair` mends what is the caller's, with good copies from the registry
+        at `good` too; `rebuild_history` begins diaries anew from versions and links. Nothing is raised for damage: the
+        answer's `ok` and `findings` tell.
+        """
+        from lhub import verification  # with filelock and GitPython's library
+
+        others = () if good is None else (replace(self.session, root=os.path.realpath(os.fspath(good))),)
+        care = verification.Care(quick=quick, repair=repair, rebuild=rebuild_history, others=others)
+        if ref is None:
+            return verification.verify(self.session, None, care)
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: verification.verify(session, parsed, care))
+
+    def doctor(self, *, fix: bool = False) -> Sequence[Oddity]:
+        """What is unusual though no byte is wrong; `fix` sets right what is the caller's and safe."""
+        from lhub import doctor  # as above
+
+        return doctor.look(self.session, fix=fix)
+
+    def gc(
+        self,
+        *,
+        grace: float = 14 * 86_400.0,
+        keep_last: int = 1,
+        dry_run: bool = False,
+        confirm: Callable[[Collected], None] | None = None,
+    ) -> Collected:
+        """Collect what no tag names: noted, after `grace` seconds to the trash, after another grace removed.
+
+        Tagged and protected versions and the `keep_last` newest of each resource never go. `confirm` is told what
+        would go, before it goes, and may raise. Raises UsageError for a grace under 600 s.
+        """
+        from lhub import collection  # as above
+
+        rule = collection.Rule(grace=grace, keep_last=keep_last)
+        return collection.collect(self.session, rule, confirm, dry_run=dry_run)
+
+    def export(self, *refs: str | Ref, path: str | os.PathLike[str], since: str | None = None) -> Exported:
+        """Write resources, or versions, into one plain tar at `path` that is itself a registry.
+
+        `since` (a tag or version of each) leaves out what that version and those before it had. Raises Conflict when
+        something stands at `path`, Corrupt for a file that is not what was published; then there is no file.
+        """
+        from lhub import exchange, fetch  # as above
+
+        parsed, where = [_ref(ref) for ref in refs], os.fspath(path)
+        with fetch.new_file(where, self.session.unique()) as target:
+            return exchange.export(self.session, parsed, target, where, since=since)
+
+    def import_bundle(self, path: str | os.PathLike[str], *, namespace: str | None = None) -> Sequence[Carried]:
+        """Receive what a bundle holds, under its own namespaces, or all of it under `namespace`.
+
+        Raises Denied for another's namespace, Conflict for a protected tag that differs or another kind, UsageError
+        or Corrupt for what is no bundle of whole versions; after any of them nothing was changed.
+        """
+        from lhub import exchange  # as above
+
+        return exchange.import_bundle(self.session, os.fspath(path), namespace)
+
+    def copy(self, *refs: str | Ref, to: str | os.PathLike[str], namespace: str | None = None) -> Copied:
+        """Carry resources, all of the caller's own if none is named, to the registry at `to`; raises as an import."""
+        from lhub import exchange  # as above
+
+        target = replace(self.session, root=os.path.realpath(os.fspath(to)))
+        return exchange.copy(self.session, target, [_ref(ref) for ref in refs], namespace)
+
+    def adoptable(self, cache: str | os.PathLike[str]) -> Sequence[Legacy]:
+        """What the old cloud's clients left below a cache folder (``~/.cache``): Executors and DocumentArrays."""
+        from lhub import adoption  # with pathspec
+
+        return adoption.find(os.fspath(cache))
+
+    def adopt(
+        self, *names: str, cache: str | os.PathLike[str], namespace: str | None = None, every: bool = False
+    ) -> Sequence[Carried]:
+        """Store what `adoptable` lists, chosen by name or path (or `every` one), as resources without a namespace.
+
+        They are pulled by their old name and never updated; with `namespace` they are ordinary resources there.
+        """
+        from lhub import adoption  # as above
+
+        return adoption.adopt(self.session, os.fspath(cache), names, namespace, every=every)
+
+    def _first(self, ref: Ref, read: Callable[[Session], _T]) -> _T:
+        return first_of(self.sessions, ref, read)
+
     @contextmanager
     def _change(self, ref: Ref) -> Iterator[Change]:
         """The resource of a reference, locked, for a caller who may change it."""
-        from lhub.change import change  # with filelock, which readers do not need
-        from lhub.publish import writer
-
-        resource = self.session.permitted("push", ref)
-        with change(resource, self.session.modes(ref.namespace), writer(self.session)) as locked:
+        with self.session.changing(self.session.permitted("push", ref), ref.namespace) as locked:
             yield locked
-        for warning in locked.warnings:
-            self.session.notes(warning)
 
 
 def _ref(ref: str | Ref) -> Ref:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from lhub.access import Place, Verb, absent, may_see, refusal
 from lhub.disk import Pen, is_folder, read_small
@@ -24,10 +25,15 @@ from lhub.identity import Person, person
 from lhub.index import Index
 from lhub.layout import ONE_PERSON, SCRATCH, Modes, NamespaceFolder, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, format_text, read_format
-from lhub.names import Ref, parse_namespace, twin
+from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, parse_namespace, twin
 from lhub.store import Resource, Vanished, Version, again
 
-__all__ = ["Session", "person"]
+if TYPE_CHECKING:
+    from lhub.change import Change, Writer
+
+__all__ = ["Session", "first_of", "person", "seconds"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +170,8 @@ class Session:
             raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
         if os.path.lexists(folder.file):
             self._swept(folder.path)
+            if root.st_uid == self.person.uid and not os.path.lexists(folder.trash):
+                self.make_trash(None)
             return
         if root.st_uid != self.person.uid:
             raise Denied(
@@ -172,8 +180,22 @@ class Session:
             )
         mode = 0o1777 if root.st_mode & 0o1002 == 0o1002 else 0o755
         self.pen.make_folders([folder.path], mode)
+        self.make_trash(None)
         self._describe(folder, mode)
         self.pen.sync_folder(self.root)
+
+    def make_trash(self, namespace: str | None) -> None:
+        """Make the place of deleted resources, with the mode of its namespace; whoever owns it could empty it."""
+        folder = self.folder.namespace(namespace)
+        space = os.lstat(folder.path)
+        if self.pen.make_folder(folder.trash, stat.S_IMODE(space.st_mode)):
+            self.pen.sync_folder(folder.path)
+        trash = os.lstat(folder.trash)
+        honest = trash.st_uid in (space.st_uid, self.person.uid) or self._in_team(space)
+        if not stat.S_ISDIR(trash.st_mode) or not honest:
+            raise Denied(
+                f"{folder.trash} was made by somebody else, who could empty it", hint="its namespace's owner removes it"
+            )
 
     def owns(self, namespace: str) -> bool:
         """Whether the kernel lets the caller be the owner of a namespace, or a member of its team."""
@@ -203,9 +225,31 @@ class Session:
             self.folder.namespace(namespace).resource(name).path, f"{namespace}/{name}" if namespace else name
         )
 
-    def place(self, namespace: str | None, name: str, *, secret: str | None = None) -> Place:
-        """The facts about one resource that decide who may do what."""
-        resource = self.resource(namespace, name)
+    def spaces(self) -> Iterator[str | None]:
+        """Every namespace, None for what has none; a link there is nobody's namespace."""
+        for space in sorted(filter(is_space, os.listdir(self.root))):
+            namespace = None if space == UNNAMED else space
+            if self.is_space(namespace):
+                yield namespace
+
+    def resources(self) -> Iterator[tuple[str | None, Resource, bool]]:
+        """Namespace and resource of all that stands and the caller may see or cares for, and whether he does."""
+        for namespace in self.spaces():
+            with suppress(PermissionError, FileNotFoundError):
+                for name in sorted(filter(is_name, os.listdir(self.folder.namespace(namespace).path))):
+                    resource = self.resource(namespace, name)
+                    if resource.status() is None:  # a link there is nobody's resource
+                        continue
+                    own = self.keeps(namespace, resource)
+                    with suppress(OSError):  # hidden by the kernel, or gone since the listing
+                        if (own or may_see(self.place_seen(namespace, name))) and resource.published():
+                            yield namespace, resource, own
+
+    def place(
+        self, namespace: str | None, name: str, *, secret: str | None = None, resource: Resource | None = None
+    ) -> Place:
+        """The facts about one resource, in its place or where `resource` says, that decide who may do what."""
+        resource = resource or self.resource(namespace, name)
         status = resource.status() if self.is_space(namespace) else None
         place = Place(
             resource=name,
@@ -246,6 +290,13 @@ class Session:
         except FileNotFoundError:
             return False
 
+    def keeps(self, namespace: str | None, resource: Resource) -> bool:
+        """Whether the caller may care for a resource: collect, repair. His namespace's, or made by him without one."""
+        if namespace is not None:
+            return self._own(namespace)
+        status = resource.status()
+        return status is not None and status.st_uid == self.person.uid and self.is_space(None)
+
     def _makes(self, namespace: str | None, resource: os.stat_result) -> bool:
         owner = os.lstat(self.folder.namespace(namespace).path).st_uid
         return self.person.uid in (resource.st_uid, owner)
@@ -267,16 +318,40 @@ class Session:
         """The resource of a reference, if the caller may see it; NotFound is the answer for absent and hidden alike."""
         return self.permitted("pull", ref)
 
-    def permitted(self, verb: Verb, ref: Ref) -> Resource:
-        """The resource of a reference, if the caller may do `verb` to it."""
+    def permitted(self, verb: Verb, ref: Ref, *, resource: Resource | None = None) -> Resource:
+        """The resource of a reference (or the deleted one of its name), if the caller may do `verb` to it."""
         self.read_root()
-        place = self.place(ref.namespace, ref.resource, secret=ref.secret)
+        place = self.place(ref.namespace, ref.resource, secret=ref.secret, resource=resource)
         error = refusal("pull", place, caller=self.caller) or refusal(verb, place, caller=self.caller)
         if error:
             raise error
         if ref.scheme in ("jinaai", "jinahub") and place.kind != "executor":
             raise NotFound(f"{ref.name} holds {place.kind}, not an Executor", hint=f"lhub://{ref.name} names any kind")
-        return self.resource(ref.namespace, ref.resource)
+        return resource or self.resource(ref.namespace, ref.resource)
+
+    @contextmanager
+    def changing(self, resource: Resource, namespace: str | None) -> Iterator[Change]:
+        """A resource, locked and mended, to be changed by the caller; what lags afterwards is told to him."""
+        from lhub.change import change  # with filelock and subprocess, which readers do not need
+
+        with change(resource, self.modes(namespace), self.writer()) as locked:
+            yield locked
+        for warning in locked.warnings:
+            self.notes(warning)
+
+    def writer(self) -> Writer:
+        """The caller, as the one who writes."""
+        from lhub.change import Writer  # as above
+
+        return Writer(
+            pen=self.pen,
+            name=self.caller or self.person.account,
+            address=self.person.address,
+            unique=self.unique(),
+            clock=self.clock,
+            timeout=self.timeout,
+            waiting=lambda holder: self.notes(f"waiting for {holder}"),
+        )
 
     def find(self, ref: Ref) -> tuple[Resource, str]:
         """The resource and the version that a reference means for the caller; raises NotFound, UsageError, Corrupt."""
@@ -285,9 +360,27 @@ class Session:
             raise NotFound(f"{ref} has no container image", hint=f"{source} is its source")
         resource = self.seen(ref)
         try:
-            return resource, resource.resolve(ref)
+            return resource, self.resolve(resource, ref)
         except PermissionError:
             raise absent(ref.name, caller=self.caller) from None
+
+    def resolve(self, resource: Resource, ref: Ref) -> str:
+        """The version that a reference to this resource means, at a date too; raises NotFound, UsageError, Corrupt."""
+        if ref.at is None:
+            return resource.resolve(ref)
+        from lhub.commits import log  # with GitPython's library
+        from lhub.diary import replay  # for who asks about the past
+
+        tag = ref.tag or LATEST
+        version = replay(reversed(list(log(resource))), until=seconds(ref.at)).tags.get(tag)
+        if version is None:
+            raise NotFound(f"{resource.name}:{tag} did not stand at {ref.at}", hint=f"lhub log {resource.name}")
+        if not resource.keeps(version):
+            raise NotFound(
+                f"{resource.name}:{tag} was {version[:12]} at {ref.at}, which a collection has removed since",
+                hint=f"lhub log {resource.name}",
+            )
+        return version
 
     @contextmanager
     def reading(self, ref: Ref) -> Iterator[Version]:
@@ -310,3 +403,25 @@ class Session:
         other = twin(name, os.listdir(folder)) if is_folder(folder) else None
         if other and self.resource(namespace, other).kind():
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
+
+
+def first_of(sessions: Sequence[Session], asked: object, read: Callable[[Session], _T]) -> _T:
+    """The answer of the first registry that has what is asked for; of several, a person is told which it was."""
+    missing: NotFound | None = None
+    for session in sessions:
+        try:
+            answer = read(session)
+        except NotFound as error:
+            missing = missing or error
+            continue
+        if len(sessions) > 1:
+            session.notes(f"{asked} is from {session.root}")
+        return answer
+    raise missing or NotFound("no registry was named", hint="LHUB_ROOT names one, or several with ':' between them")
+
+
+def seconds(at: str) -> float:
+    """A moment as a person typed it, in seconds since 1970; one without a zone is meant in the zone of who asks."""
+    from lhub.moments import parse_moment  # 2 ms
+
+    return parse_moment(at).timestamp()

@@ -6,18 +6,19 @@ A listing reads names, links and modes; what else it shows is kept by version id
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lhub.access import may_see
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import RESOURCE_FILE
 from lhub.manifest import KINDS, Manifest
+from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
 from lhub.session import Session
 from lhub.store import Resource
-from lhub.tags import timestamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,8 @@ class Listed:
     """One line of a listing.
 
     `tags` is tag to version (64 hex digits); `updated` seconds since 1970 of the last move of a tag (0.0 without a
-    tag); `bytes` the size of the version that stands for the resource (`latest`, else the newest).
+    tag); `bytes` the size of the version that stands for the resource (`latest`, else the newest); `root` is where it
+    is, if several registries were looked at.
     """
 
     name: str
@@ -35,10 +37,11 @@ class Listed:
     updated: float
     bytes: int
     protected_tags: tuple[str, ...] = ()
+    root: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub list --json` prints it."""
-        return {
+        told: dict[str, object] = {
             "name": self.name,
             "kind": self.kind,
             "visibility": self.visibility,
@@ -46,6 +49,7 @@ class Listed:
             "updated": timestamp(self.updated),
             "bytes": self.bytes,
         }
+        return told | {"root": self.root} if self.root else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,21 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
     found = [line for space in spaces for line in _space(session, None if space == UNNAMED else space)]
     session.index.save()
     return sorted((line for line in found if kind in (None, line.kind)), key=lambda line: line.name)
+
+
+def listing_of(sessions: Sequence[Session], namespace: str | None, kind: str | None) -> list[Listed]:
+    """The listings of several registries as one; a name that stands in two is that of the first."""
+    found: dict[str, Listed] = {}
+    for session in _there(sessions):
+        with suppress(NotFound) if len(sessions) > 1 else nullcontext():
+            for line in listing(session, namespace, kind):
+                found.setdefault(line.name, replace(line, root=session.root if len(sessions) > 1 else None))
+    return sorted(found.values(), key=lambda line: line.name)
+
+
+def _there(sessions: Sequence[Session]) -> list[Session]:
+    """Those of several registries that stand; the first where none does, for its sentence."""
+    return [session for session in sessions if os.path.lexists(session.folder.file)] or [sessions[0]]
 
 
 def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
@@ -140,6 +159,73 @@ def _known(session: Session, resource: Resource, version: str | None) -> tuple[s
     except (LhubError, OSError):
         return "damaged", 0
     return manifest.kind, manifest.bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One resource that a search found: `matches` are what matched and where (``description: ...``)."""
+
+    name: str
+    kind: str
+    visibility: str
+    matches: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub search --json` prints it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "visibility": self.visibility,
+            "matches": list(self.matches),
+        }
+
+
+_RANKS = {"name": 0, "keywords": 1, "description": 2}
+
+
+def search(sessions: Sequence[Session], terms: Sequence[str]) -> list[Found]:
+    """What has every term, whatever the case of letters: names first, then keywords, descriptions, file names."""
+    wanted = [term.casefold() for term in terms if term.strip()]
+    if not wanted:
+        raise UsageError("no term was given", hint="lhub search TERM")
+    found: dict[str, tuple[int, Found]] = {}
+    for session in _there(sessions):
+        session.read_root()
+        for namespace, resource, _ in session.resources():
+            with suppress(LhubError, OSError):  # what is damaged, or gone meanwhile, is not found
+                seen = may_see(session.place_seen(namespace, os.path.basename(resource.folder.path)))
+                if seen and resource.name not in found and (hit := _match(session, resource, wanted)):
+                    found[resource.name] = hit
+    return [each for _, each in sorted(found.values(), key=lambda hit: (hit[0], hit[1].name))]
+
+
+def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int, Found] | None:
+    head = resource.links().head
+    if head is None:
+        return None
+    with resource.opened(head) as version:
+        manifest, paths = version.manifest(), list(version.sums())
+    texts = [("name", resource.name), *_texts(manifest), *(("file", path) for path in paths)]
+    matches, rank = [], 0
+    for term in wanted:
+        hits = [(where, text) for where, text in texts if term in text.casefold()]
+        if not hits:
+            return None
+        rank += _RANKS.get(hits[0][0], len(_RANKS))
+        matches += [f"{where}: {text}" for where, text in hits[:3]]
+    visibility = resource.visibility(resource.status())
+    told = tuple(dict.fromkeys(matches))
+    return rank, Found(name=resource.name, kind=manifest.kind, visibility=visibility, matches=told)
+
+
+def _texts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What a manifest tells in words: keywords before the description, then the rest."""
+    about = dict(manifest.about)
+    for key in ("keywords", "description", *about):
+        value = about.pop(key, None)
+        for text in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(text, str):
+                yield key, text
 
 
 def show(session: Session, ref: Ref) -> Shown:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file
@@ -38,6 +39,10 @@ So a push mends what flipped in an Executor, and pushing a gigabyte again costs 
 """
 
 
+Opener = Callable[[], AbstractContextManager[int]]
+"""Opens a file anew, at its first byte."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
     """A version ready to be published; `folder` is None when it stood already and nothing had to be copied."""
@@ -59,7 +64,8 @@ class Staging:
         self.scratch = self.place.scratch(unique)
         self.folder = VersionFolder(self.scratch)
         self.known = _known(resource)
-        self.files: list[tuple[File, Source, bool]] = []
+        self.files: list[tuple[File, Opener, bool]] = []
+        self.refusal: Callable[[str], LhubError] = lambda path: changed_error([path])
         self.made: set[str] = set()
         self.touched: set[str] = set() if self.known else {self.place.inside, self.place.history, *self.place.stores}
 
@@ -67,11 +73,8 @@ class Staging:
 
     def take(self, source: Source) -> None:
         """Copy and hash one file; one whose content stood in the newest version is only hashed."""
-        try:
-            descriptor = open_file(source.origin)
-        except (OSError, Corrupt):
-            raise changed_error([source.path]) from None  # it was a readable file when the folder was scanned
-        try:
+        opener = partial(_opened, source)
+        with opener() as descriptor:
             self._same(descriptor, source)
             digest, copied = self._stands(descriptor, source), False
             if digest is None:
@@ -83,10 +86,15 @@ class Staging:
                 if size != source.size:
                     raise changed_error([source.path])
             self._same(descriptor, source)
-        finally:
-            os.close(descriptor)
         file = File(path=source.path, digest=digest, size=source.size, executable=source.executable)
-        self.files.append((file, source, copied))
+        self.files.append((file, opener, copied))
+
+    def receive(self, file: File, opener: Opener) -> None:
+        """Take a file whose digest is known: linked where its blob stands whole, else copied and compared."""
+        linked = not file.executable and self._good_blob(file.digest, file.size)
+        if not linked:
+            self._copy_again(file, opener)
+        self.files.append((file, opener, not linked))
 
     def _stands(self, descriptor: int, source: Source) -> str | None:
         """The digest, if the newest version has the same content there and a blob keeps it."""
@@ -129,20 +137,22 @@ class Staging:
                 f"{len(tree.executable)} executable files give a manifest of {len(text)} bytes, {LARGE} are allowed",
                 hint="put them into an archive, or take away execute bits that nobody needs",
             )
-        staged = Staged(
-            id=digest_text(text), manifest=manifest, manifest_text=text, sums_text=sums, tree=tree, folder=self.folder
-        )
+        return self.finish(_staged(manifest, text, sums, tree))
+
+    def finish(self, staged: Staged) -> Staged:
+        """The same for a version whose documents are known: durable, immutable; `folder` is None if it stood whole."""
+        staged = replace(staged, folder=self.folder)
         if not any(copied for _, _, copied in self.files) and agrees(self.resource, staged):
-            return Staged(id=staged.id, manifest=manifest, manifest_text=text, sums_text=sums, tree=tree, folder=None)
+            return replace(staged, folder=None)
         self._copy_what_cannot_be_linked()
         self._make_durable([self.folder.payload(file.path) for file, _, copied in self.files if copied])
-        for file, source, copied in self.files:
+        for file, opener, copied in self.files:
             if copied:
                 self._keep(file)
             else:
-                self._bring(file, source)
-        self.pen.write_new(self.folder.sums, sums, PAYLOAD, sync=False)
-        self.pen.write_new(self.folder.manifest, text, PAYLOAD, sync=False)
+                self._bring(file, opener)
+        self.pen.write_new(self.folder.sums, staged.sums_text, PAYLOAD, sync=False)
+        self.pen.write_new(self.folder.manifest, staged.manifest_text, PAYLOAD, sync=False)
         folders = [*sorted(self.made, reverse=True), self.folder.path]
         for folder in folders:
             self.pen.set_mode(folder, VERSION_FOLDER)
@@ -159,6 +169,11 @@ class Staging:
             else:
                 self.pen.sync_file(path)
 
+    def date(self, when: float | None) -> None:
+        """Let the version be of another moment than now: it was made then, elsewhere or before it was damaged."""
+        if when is not None and is_folder(self.folder.path):
+            self.pen.set_time(self.folder.path, when)
+
     sync_all: Callable[[], bool] = staticmethod(lambda: False)
     """Makes everything on this file system durable, where the system can; set by `staging`."""
 
@@ -169,31 +184,35 @@ class Staging:
         if self._good_blob(file.digest, file.size):
             if not file.executable and self._linked(blob, spare):
                 self.pen.rename(spare, staged)
+                return
+            with suppress(FileNotFoundError):  # a collection has just taken it
+                self.pen.set_time(blob)  # without a link only its age keeps it
+                return
         elif not file.executable and self._linked(staged, spare):
             self.pen.rename(spare, blob)  # over a damaged blob too
-        else:
-            self._copy(staged, spare, PAYLOAD)
-            self.pen.sync_file(spare)
-            self.pen.rename(spare, blob)
+            return
+        self._copy(partial(opened_file, staged), spare, PAYLOAD, file.size)
+        self.pen.sync_file(spare)
+        self.pen.rename(spare, blob)
 
     def _copy_what_cannot_be_linked(self) -> None:
         """Copy the unchanged files whose blob is gone or damaged, and executable ones: a blob is 0444, they are not."""
-        for index, (file, source, copied) in enumerate(self.files):
+        for index, (file, opener, copied) in enumerate(self.files):
             if not copied and (file.executable or not self._good_blob(file.digest, file.size)):
-                self._copy_again(file, source)
-                self.files[index] = (file, source, True)
+                self._copy_again(file, opener)
+                self.files[index] = (file, opener, True)
 
-    def _copy_again(self, file: File, source: Source) -> None:
+    def _copy_again(self, file: File, opener: Opener) -> None:
         self._make_parents(file.path)
-        staged = self.folder.payload(file.path)
-        if self._copy(source.origin, staged, EXECUTABLE if file.executable else PAYLOAD) != file.digest:
-            raise changed_error([source.path])
+        mode = EXECUTABLE if file.executable else PAYLOAD
+        if self._copy(opener, self.folder.payload(file.path), mode, file.size) != (file.digest, file.size):
+            raise self.refusal(file.path)
 
-    def _bring(self, file: File, source: Source) -> None:
+    def _bring(self, file: File, opener: Opener) -> None:
         """Link an unchanged file into the version; a link that is refused becomes a copy."""
         self._make_parents(file.path)
         if not self._linked(self.place.blob(file.digest), self.folder.payload(file.path)):
-            self._copy_again(file, source)
+            self._copy_again(file, opener)
 
     def _linked(self, source: str, path: str) -> bool:
         try:
@@ -206,12 +225,9 @@ class Staging:
             return False
         return True
 
-    def _copy(self, source: str, path: str, mode: int) -> str:
-        descriptor = open_file(source)
-        try:
-            return self.pen.copy_in(descriptor, path, mode)[0]
-        finally:
-            os.close(descriptor)
+    def _copy(self, opener: Opener, path: str, mode: int, size: int) -> tuple[str, int]:
+        with opener() as descriptor:
+            return self.pen.copy_in(descriptor, path, mode, limit=size)
 
     def _blob_place(self, digest: str) -> str:
         blob = self.place.blob(digest)
@@ -222,8 +238,51 @@ class Staging:
         return blob
 
 
+@contextmanager
+def opened_file(path: str) -> Iterator[int]:
+    """A regular file, open; never through a link."""
+    descriptor = open_file(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[int]:
+    """A file of the folder that is pushed, open; it was a readable one when the folder was scanned."""
+    try:
+        descriptor = open_file(source.origin)
+    except (OSError, Corrupt):
+        raise changed_error([source.path]) from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _staged(manifest: Manifest, text: bytes, sums: bytes, tree: Tree) -> Staged:
+    return Staged(id=digest_text(text), manifest=manifest, manifest_text=text, sums_text=sums, tree=tree, folder=None)
+
+
+def known(manifest: Manifest, text: bytes, sums: bytes, files: list[File]) -> Staged:
+    """A version whose documents are at hand; Corrupt where the files are not those that they tell."""
+    tree = tree_of(files)
+    size = tree.bytes if all(file.size >= 0 for file in files) else manifest.bytes  # below 0: not known yet
+    told = (len(files), size, digest_text(tree.to_sums().encode()), tree.executable)
+    if told != (manifest.count, manifest.bytes, manifest.sums, manifest.executable) or digest_text(sums) != told[2]:
+        raise Corrupt(f"version {digest_text(text)[:12]} has other files than its manifest tells")
+    return _staged(manifest, text, sums, tree)
+
+
 def identify(packing: Packing, kind: str, about: Mapping[str, Any]) -> str:
     """The id that a folder would have as a version, by hashing alone; nothing is written."""
+    tree = tree_of(hashed(packing))
+    return digest_text(manifest_of(tree, kind, about, digest_text(tree.to_sums().encode())).to_text().encode())
+
+
+def hashed(packing: Packing) -> list[File]:
+    """Every file that would travel, with its digest."""
     files = []
     for source in packing.sources:
         descriptor = open_file(source.origin)
@@ -232,8 +291,7 @@ def identify(packing: Packing, kind: str, about: Mapping[str, Any]) -> str:
         finally:
             os.close(descriptor)
         files.append(File(path=source.path, digest=digest, size=size, executable=source.executable))
-    tree = tree_of(files)
-    return digest_text(manifest_of(tree, kind, about, digest_text(tree.to_sums().encode())).to_text().encode())
+    return files
 
 
 @contextmanager
@@ -268,6 +326,15 @@ def sweep(pen: Pen, place: ResourceFolder, *, uid: int) -> None:
         except (FileNotFoundError, LhubError):
             continue  # alive, or swept by somebody else just now
     _sweep_git(pen, place, uid)
+
+
+def is_dead(lock: str) -> bool:
+    """Whether the maker of staging is dead: whoever lives holds its lock."""
+    try:
+        with held(lock, mode=0o600, timeout=0, note="doctor"):
+            return True
+    except (FileNotFoundError, LhubError):
+        return False
 
 
 def _sweep_git(pen: Pen, place: ResourceFolder, uid: int) -> None:

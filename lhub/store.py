@@ -20,7 +20,18 @@ from typing import TypeVar
 
 from lhub.disk import digest_text, open_folder, opened_beneath, read_small
 from lhub.errors import Corrupt, NotFound, UsageError
-from lhub.layout import MANIFEST, PIN, SUMS, ResourceFolder, is_private, is_version, read_link, trashed
+from lhub.layout import (
+    MANIFEST,
+    PIN,
+    SUMS,
+    ResourceFolder,
+    VersionFolder,
+    is_private,
+    is_version,
+    read_link,
+    since_name,
+    trashed,
+)
 from lhub.manifest import LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
 from lhub.tags import Links, Tag
@@ -56,6 +67,11 @@ class Resource:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         return status if stat.S_ISDIR(status.st_mode) else None
+
+    def identity(self) -> tuple[int, int] | None:
+        """What tells this folder from another that was made under its name; None when there is none."""
+        status = self.status()
+        return (status.st_dev, status.st_ino) if status else None
 
     def kind(self) -> str | None:
         """The kind, or None while nothing was pushed; raises Corrupt for a resource.yaml that no push wrote."""
@@ -152,9 +168,8 @@ class Resource:
         try:
             return open_folder(self.folder.version(version).path)
         except FileNotFoundError:
-            for name in os.listdir(self.folder.versions):
-                if trashed(name) == version:
-                    return open_folder(self.folder.version(name).path)
+            if name := self.in_trash(version):
+                return open_folder(self.folder.version(name).path)
             raise
         except NotADirectoryError:
             raise Corrupt(f"{self.name}@{version[:12]} is not a folder", hint="push it again") from None
@@ -164,12 +179,30 @@ class Resource:
         names = os.listdir(self.folder.path)
         return any(is_tag(name.removeprefix(PIN)) for name in names) or os.path.lexists(self.folder.branch)
 
+    def keeps(self, version: str) -> bool:
+        """Whether a version can be read, from its place or from the trash."""
+        return self.lies(version) is not None
+
+    def lies(self, version: str) -> VersionFolder | None:
+        """Where a version lies now: in its place or in the trash; None: nowhere."""
+        name = version if self.has(version) else self.in_trash(version)
+        return self.folder.version(name) if name else None
+
+    def in_trash(self, version: str) -> str | None:
+        """The name under which a version was moved to the trash last."""
+        names = [name for name in os.listdir(self.folder.versions) if trashed(name) == version]
+        return max(names, key=since_name, default=None)
+
     def has(self, version: str) -> bool:
         """Whether a version stands in its place (not in the trash)."""
         try:
             return stat.S_ISDIR(os.lstat(self.folder.version(version).path).st_mode)
         except FileNotFoundError:
             return False
+
+
+class Deleted(NotFound):
+    """A resource that stood a moment ago was moved to its namespace's trash."""
 
 
 class Vanished(Corrupt):
@@ -206,9 +239,7 @@ class Version:
             os.close(open_folder("files", beneath=self.descriptor))
         except (FileNotFoundError, NotADirectoryError):
             raise Corrupt(f"{self.where} has no folder files", hint=DAMAGED) from None
-        names = os.listdir(self.resource.folder.versions)
-        name = next((name for name in sorted(names, reverse=True) if self.id in (name, trashed(name))), self.id)
-        return self.resource.folder.version(name).files
+        return (self.resource.lies(self.id) or self.resource.folder.version(self.id)).files
 
     def sums(self) -> dict[str, str]:
         """Path to digest; Corrupt when SHA256SUMS is not the one the manifest names."""

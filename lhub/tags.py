@@ -7,7 +7,6 @@ True
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from lhub.layout import PIN
@@ -60,11 +59,3 @@ class Links:
     def versions(self) -> dict[str, str]:
         """Tag to version, sorted by name."""
         return {name: self.tags[name].version for name in sorted(self.tags)}
-
-
-def timestamp(seconds: float) -> str | None:
-    """A time as documents and notes have it, ``2026-03-01T12:00:00Z``; None for never (0) and for no time at all."""
-    try:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
-    except (OverflowError, OSError, ValueError):  # a link's mtime may be anything
-        return None

@@ -13,6 +13,7 @@ from pkgutil import walk_packages
 import pytest
 
 import lhub
+from lhub.cli.main import SECTIONS
 from tests.conftest import read_tree, snapshot, write_tree
 
 ROOMS = ["lhub", *(room.name for room in walk_packages(lhub.__path__, "lhub."))]
@@ -130,8 +131,11 @@ def test_the_same_bytes_are_the_same_version_in_every_registry(hello: Path, tmp_
 
 
 def test_registry_offers_the_verbs_of_the_command_line(tmp_path: Path) -> None:
-    verbs = {"init", "login", "push", "pull", "path", "list", "show", "log", "tag", "untag", "visibility"}
-    assert {name for name in dir(lhub.Registry) if not name.startswith("_")} == verbs | {"root"}
+    """But for the commands of a shell; `import` is a word of Python's own, and `log --at` a verb of its own."""
+    shells = {"logout", "whoami", "completion", "auth", "hub", "import"}
+    commands = {name for names in SECTIONS.values() for name in names} - shells
+    offered = {name for name in dir(lhub.Registry) if not name.startswith("_")}
+    assert offered == commands | {"root", "import_bundle", "log_at", "adoptable"}
 
 
 def test_a_registry_says_where_it_is_and_for_whom(tmp_path: Path) -> None:

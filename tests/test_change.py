@@ -427,15 +427,14 @@ def test_a_writer_leaves_a_note_that_says_who_he_is(registry: Registry, place: P
     assert f"process {os.getpid()}" in note
 
 
-def test_a_resource_that_is_deleted_while_one_pushes_is_not_half_made(
-    registry: Registry, place: Path, folder: Path, tmp_path: Path
+@pytest.mark.parametrize("step", [("copy_in", "a.txt"), ("write_new", "manifest.yaml")])
+def test_a_push_to_a_resource_that_is_deleted_meanwhile_makes_it_anew(
+    registry: Registry, place: Path, folder: Path, tmp_path: Path, step: tuple[str, str]
 ) -> None:
-    slow = beside(registry, at("copy_in", "a.txt"), lambda: place.rename(tmp_path / "trash"))
-    with pytest.raises((LhubError, FileNotFoundError)):
-        slow.push(folder, "X")
-    assert registry.list() == []
-    registry.push(folder, "X")
-    assert content(registry, "alice/X") == b"three"
+    slow = beside(registry, at(*step), lambda: place.rename(tmp_path / "trash"))
+    slow.push(folder, "X")
+    [line] = registry.list()
+    assert (list(line.tags), content(registry, "alice/X")) == (["latest"], b"three")
 
 
 def test_readers_are_not_concerned_by_the_lock(registry: Registry, place: Path, tmp_path: Path) -> None:

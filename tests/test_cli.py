@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import pytest
 import lhub
 from lhub.cli import main as program
 from tests.conftest import Shell, snapshot, write_tree
+from tests.make_fixtures import FIXTURES
+from tests.test_fixtures import unpack
 from tests.test_stories import Stage
 
 
@@ -44,13 +47,16 @@ def stage(tmp_path: Path) -> Stage:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Somebody logged in as alice, with HelloExecutor pushed as v1 and latest, and MyExecutor under four tags."""
+    """Somebody logged in as alice, with HelloExecutor, weights, MyExecutor under five tags, and old caches."""
     stage = Stage(tmp_path_factory.mktemp("template").resolve())
     config = "jtype: MyExecutor\nmetas:\n  name: MyExecutor\n"
     write_tree(stage.here / "MyExecutor", {"config.yml": config, "executor.py": "class MyExecutor: pass\n"})
     assert stage.lhub("login", "alice").code == 0
     assert stage.lhub("push", "HelloExecutor", "-t", "v1", "-t", "latest").code == 0
-    assert stage.lhub("push", "MyExecutor", "-t", "v1", "-t", "v2", "-t", "latest", "-t", "nightly").code == 0
+    tags = [word for tag in ("v1", "v2", "latest", "nightly", "prod") for word in ("-t", tag)]
+    assert stage.lhub("push", "MyExecutor", *tags).code == 0
+    assert stage.lhub("push", str(write_tree(stage.here / "weights", {"w.bin": "1"})), "weights").code == 0
+    unpack(FIXTURES / "old-cloud-cache.tar.gz", stage.home / ".cache")
     return stage
 
 
@@ -330,9 +336,23 @@ def examples_of(words: tuple[str, ...]) -> list[str]:
     return [line.strip() for line in block[1].splitlines()] if block else []
 
 
+BEFORE = {
+    "delete": "lhub tag alice/MyExecutor v1 --protect",
+    "restore": "lhub delete alice/MyExecutor:nightly && lhub delete alice/MyExecutor --yes",
+    "import": "lhub export alice/MyExecutor alice/weights -o all.tar",
+    "verify": "lhub copy --all --to /mnt/backup/registry",
+}
+"""What somebody has done who types the examples of a command."""
+
+
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=lambda words: " ".join(words) or "lhub")
 def test_the_examples_run(pushed: Stage, tmp_path: Path, words: tuple[str, ...]) -> None:
-    (tmp_path / "mnt" / "data").mkdir(parents=True)
+    for place in ("data", "team", "backup"):
+        (tmp_path / "mnt" / place).mkdir(parents=True)
+    version = json.loads(pushed.lhub("show", "alice/MyExecutor", "--json").out)["version"]
+    meant = {"/mnt/": f"{tmp_path}/mnt/", "2026-03-01": time.strftime("%Y-%m-%d"), "3f2a9c1d": version[:8]}
+    if words and words[-1] in BEFORE:
+        assert pushed.type(BEFORE[words[-1]].replace("/mnt/", meant["/mnt/"])).code == 0
     jina = tmp_path / "bin" / "jina"
     jina.write_text('#!/bin/sh\ntest "$1" = executor && test -f "$3"\n')
     jina.chmod(0o755)
@@ -341,7 +361,7 @@ def test_the_examples_run(pushed: Stage, tmp_path: Path, words: tuple[str, ...])
     for example in examples:
         if " pull " in example:
             shutil.rmtree(pushed.here / "MyExecutor")
-        answer = pushed.type(example.replace("/mnt/", f"{tmp_path}/mnt/"))
+        answer = pushed.type(re.sub("|".join(meant), lambda said: meant[said[0]], example))
         assert (answer.code, "lhub" in example) == (0, True), f"{example}\n{answer.err}"
 
 

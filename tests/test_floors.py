@@ -21,10 +21,37 @@ import pytest
 from tests.conftest import PROJECT, write_tree
 
 FLOORS: dict[str, set[str]] = {
-    "GROUND": {"errors", "names", "tags", "tree", "access", "manifest", "layout", "diary", "verifier"},
-    "FIRST": {"disk", "lock", "folder", "store", "staging", "history", "change", "identity", "index"},
-    "SECOND": {"kinds", "builds"},
-    "THIRD": {"session", "publish", "fetch", "shelf", "registry"},
+    "GROUND": {"errors", "names", "moments", "tags", "tree", "access", "manifest", "layout", "diary", "verifier"},
+    "FIRST": {
+        "disk",
+        "lock",
+        "folder",
+        "store",
+        "staging",
+        "commits",
+        "history",
+        "change",
+        "identity",
+        "index",
+        "checkup",
+        "repair",
+    },
+    "SECOND": {"kinds", "builds", "bundle"},
+    "THIRD": {
+        "session",
+        "publish",
+        "fetch",
+        "shelf",
+        "past",
+        "deletion",
+        "collection",
+        "comparison",
+        "verification",
+        "doctor",
+        "exchange",
+        "adoption",
+        "registry",
+    },
     "ROOF": {"door", "cli", "__init__", "__main__"},
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms}
@@ -32,7 +59,9 @@ DOORS = {"door", "cli"}
 
 TOOLS: dict[str, set[str]] = {
     "git": set(),
-    "gitdb": {"history"},  # GitPython's object database
+    "gitdb": {"commits"},  # GitPython's object database
+    "tarfile": {"bundle"},
+    "difflib": {"comparison"},
     "subprocess": {"history"},
     "multiprocessing": set(),
     "filelock": {"lock"},
@@ -55,6 +84,7 @@ PURE = {
     "__future__",
     "collections",
     "dataclasses",
+    "datetime",
     "typing",
     "re",
     "json",
@@ -68,8 +98,8 @@ PURE = {
 """What the ground floor may import; of `os` and `time` only what GROUND_USES lists."""
 GROUND_USES = {
     ("verifier", "os.urandom"): "a secret is chance; nothing is read that could differ by place",
-    ("tags", "time.strftime"): "turns a number into a text, by UTC",
-    ("tags", "time.gmtime"): "as above",
+    ("moments", "time.strftime"): "turns a number into a text, by UTC",
+    ("moments", "time.gmtime"): "as above",
 }
 
 PROGRAMS = {"os.system", "os.popen", "os.startfile", "os.posix_spawn", "os.posix_spawnp", "os.fork", "os.forkpty"} | {
@@ -131,6 +161,7 @@ WRITE_USES = {
     ("fetch", "os.O_RDWR"): "a file at the destination, read again to hash it",
     ("fetch", "os.O_CREAT"): "a file at the destination",
     ("fetch", "os.rename"): "the destination itself",
+    ("fetch", "open to write"): "a bundle at its destination",
     ("identity", "os.makedirs"): "the folders above LHUB_HOME",
     ("cli", "os.O_WRONLY"): "/dev/null, when the reader of a pipe is gone",
     ("cli", "os.dup2"): "as above",

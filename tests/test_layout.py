@@ -25,13 +25,17 @@ from tests.conftest import PROJECT
 
 V = "0123456789abcdef" * 4
 ROOT = RegistryFolder("/srv/r")
-X = ROOT.namespace("alice").resource("X")
+ALICE = ROOT.namespace("alice")
+X = ALICE.resource("X")
 VERSION = X.version(V)
 
 TREE = {
     "registry.yaml": ROOT.file,
     "alice": ROOT.namespace("alice").path,
     "alice/namespace.yaml": ROOT.namespace("alice").file,
+    "alice/.trash": ALICE.trash,
+    "alice/.trash/1700000000.X": ALICE.deleted("X", 1700000000.9).path,
+    "alice/.trash/.gone.host-1-ab": ALICE.gone("host-1-ab"),
     "alice/X": X.path,
     "alice/X/resource.yaml": X.file,
     "alice/X/v1": X.tag("v1"),
@@ -44,6 +48,9 @@ TREE = {
     f"alice/X/.lhub/versions/{V}/files": VERSION.files,
     f"alice/X/.lhub/versions/{V}/files/a/b.txt": VERSION.payload("a/b.txt"),
     "alice/X/.lhub/versions/.tmp.host-1-ab": X.scratch("host-1-ab"),
+    f"alice/X/.lhub/versions/.seen.{V}": X.seen(V),
+    "alice/X/.lhub/versions/.gone.host-1-ab": X.gone("host-1-ab"),
+    "alice/X/.lhub/damaged": X.damaged,
     "alice/X/.lhub/history.git": X.history,
     "alice/X/.lhub/history.git/objects": X.objects,
     "alice/X/.lhub/history.git/refs/heads/main": X.branch,
@@ -66,7 +73,8 @@ def test_every_path_is_where_the_format_has_it(path: str, born: str) -> None:
 def test_the_tree_above_has_every_path_that_is_born() -> None:
     kinds = (RegistryFolder, layout.NamespaceFolder, ResourceFolder, VersionFolder)
     methods = {f"{kind.__name__}.{name}" for kind in kinds for name in vars(kind) if not name.startswith("_")}
-    assert len(methods) == len(TREE) - 2 + 1  # the last two are born as others are; `stores` are parts of a blob's path
+    assert len(methods) == len(TREE) - 2 + 2  # the last two are born as others are; `stores` are parts of a blob's path
+    assert {"ResourceFolder.stores", "ResourceFolder.is_deleted"} <= methods  # which are no paths of their own
 
 
 def test_no_other_room_writes_a_path_of_the_inside() -> None:
@@ -159,9 +167,22 @@ def test_no_name_under_versions_means_two_things() -> None:
         trash_name(V, 1),
         X.scratch("host-1-ab").rpartition("/")[2],
         X.scratch("a").rpartition("/")[2] + ".lock",
+        X.seen(V).rpartition("/")[2],
+        X.gone("host-1-ab").rpartition("/")[2],
     ]
-    meant = [(is_version(name), trashed(name) is not None, name.startswith(layout.SCRATCH)) for name in names]
-    assert [sum(one) for one in meant] == [1, 1, 1, 1]
+    known = (is_version, trashed, layout.seen_note, layout.is_gone, lambda name: name.startswith(layout.SCRATCH))
+    assert [sum(bool(knows(name)) for knows in known) for name in names] == [1] * 6
+
+
+def test_a_deleted_resource_is_told_by_its_name() -> None:
+    name = ALICE.deleted("X", 1700000000.9).path.rpartition("/")[2]
+    assert (layout.deleted_name(name), layout.since_name(name)) == ("X", 1700000000.0)
+    assert [layout.deleted_name(odd) for odd in ("X", ".X", "x.X", "1.", "1.a/b", ".gone.x", "\u0661.X")] == [None] * 7
+
+
+def test_a_folder_knows_that_it_lies_in_the_trash() -> None:
+    assert ALICE.deleted("X", 1).is_deleted
+    assert not X.is_deleted
 
 
 # modes

@@ -10,9 +10,9 @@ A block begins with a prompt and ends at an empty line; what stands between bloc
 `$` is somebody with a home of his own; before `alice$` and `bob$` sit two people at one registry, each with his own
 login (`guest$` has none). `[...]` stands for any text, and alone on a line for any lines; `[hex12]`, `[hex24]`,
 `[hex32]`, `[hex40]`, `[hex64]`, `[date]`, `[time]`, `[n]` and `[word]` for just that; `[v1=hex12]` also remembers it,
-and `[v1]` says it again. `[here]`, `[home]` and `[shared]` are the folders of the story. A story that begins with
-`needs: root` (or `linux`, or a program) is passed over where that is not to be had. Blocks of lhub alone run in a fork
-of this process, all others in `sh`.
+and `[v1]` says it again. `[here]`, `[home]`, `[shared]` and `[fixtures]` are the folders of the story. A story that
+begins with `needs: root` (or `linux`, or a program) is passed over where that is not to be had. Blocks of lhub alone
+run in a fork of this process, all others in `sh`.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Stage:
         program.chmod(0o755)
         self.path = f"{program.parent}:{os.environ['PATH']}"
         self.memory = {"here": str(self.here), "home": str(self.home), "shared": str(self.shared)}
+        self.memory["fixtures"] = str(HELLO.parent.parent)
 
     def environment(self, who: str) -> dict[str, str]:
         """What a process of this person sees."""

@@ -1,4 +1,4 @@
-"""What one types every day: push, pull, path, list, show."""
+"""What one types every day: push, pull, path, list, show, search."""
 
 from __future__ import annotations
 
@@ -132,11 +132,14 @@ def list_command(ctx: click.Context, namespace: str | None, kind: str | None, ro
     if not lines:
         click.echo("nothing yet: lhub push PATH puts the first thing here", err=True)
         return
-    rows = [("NAME", "KIND", "VISIBILITY", "SIZE", "UPDATED", "TAGS")]
+    rows = [["NAME", "KIND", "VISIBILITY", "SIZE", "UPDATED", "TAGS", "FROM"]]
     for line in lines:
         named = show.tags(list(line.tags), line.protected_tags)
-        rows.append((line.name, line.kind, line.visibility, show.size(line.bytes), show.day(line.updated), named))
-    show.table(rows)
+        where = show.clean(line.root or "")
+        rows.append(
+            [line.name, line.kind, line.visibility, show.size(line.bytes), show.day(line.updated), named, where]
+        )
+    show.table(rows if lines[0].root else [row[:-1] for row in rows])
 
 
 @click.command("show")
@@ -164,3 +167,27 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
     for key, value in shown.manifest.get("about", {}).items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         click.echo(f"  {show.clean(str(key))}: {show.clean(text)}")
+
+
+@click.command("search")
+@click.argument("terms", metavar="TERM...", nargs=-1, required=True)
+@root_option
+@json_option
+@click.pass_context
+def search_command(ctx: click.Context, terms: tuple[str, ...], root: str | None, as_json: bool) -> None:
+    """Find resources that have every TERM in their name, description, keywords or file names.
+
+    \b
+    Example:
+      lhub search image encoder
+    """
+    found = registry(ctx, root).search(*terms)
+    if as_json:
+        show.as_json([each.to_dict() for each in found])
+        return
+    if not found:
+        click.echo("nothing found: lhub list shows what there is", err=True)
+    for each in found:
+        click.echo(f"{each.name}  ({each.kind}, {each.visibility})")
+        for match in each.matches:
+            click.echo(f"  {show.clean(match, lines=False)}")

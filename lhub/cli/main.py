@@ -27,8 +27,12 @@ SECTIONS: dict[str, dict[str, str]] = {
         "path": "everyday",
         "list": "everyday",
         "show": "everyday",
+        "search": "everyday",
     },
-    "Versions and tags": {"log": "versions", "tag": "versions", "untag": "versions", "visibility": "versions"},
+    "Versions and tags": dict.fromkeys(
+        ("log", "diff", "tag", "untag", "rollback", "visibility", "delete", "restore"), "versions"
+    ),
+    "Care": dict.fromkeys(("verify", "doctor", "gc", "export", "import", "copy", "adopt"), "care"),
     "Teams": {"init": "account"},
     "Doors": {"completion": "completion"},
     "Jina's names": {"auth": "jina", "hub": "jina"},
@@ -113,7 +117,8 @@ def _speak_utf8() -> None:
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code. No error leaves as a traceback (unless LHUB_TRACEBACK is set)."""
     try:
-        lhub.main(arguments, prog_name="lhub", standalone_mode=False)
+        code = lhub.main(arguments, prog_name="lhub", standalone_mode=False)
+        return code if isinstance(code, int) else 0  # of `ctx.exit`; a command itself answers nothing
     except click.exceptions.Exit as end:
         return end.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -125,7 +130,6 @@ def main(arguments: list[str]) -> int:
         if os.environ.get("LHUB_TRACEBACK"):
             raise
         return _say(_sentence(error), as_json="--json" in arguments)
-    return 0
 
 
 def _sentence(error: Exception) -> LhubError:

@@ -37,6 +37,32 @@ def size(count: int) -> str:
     return f"{amount:.1f} TiB"
 
 
+def short(ref: str) -> str:
+    """A reference with the first digits of its version only."""
+    name, at, version = ref.partition("@")
+    return f"{name}{at}{version[:12]}"
+
+
+def count(number: int, what: str) -> str:
+    """A number of things."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def can_ask() -> bool:
+    """Whether a person sits at the other end."""
+    import sys  # the terminal is a door's affair
+
+    return bool(sys.stdin and sys.stdin.isatty())
+
+
+def ask(question: str) -> str:
+    """One line that a person types; an empty text where nobody can."""
+    import sys  # as above
+
+    click.echo(question, nl=not can_ask(), err=True)
+    return sys.stdin.readline().strip() if sys.stdin else ""
+
+
 def day(seconds: float) -> str:
     """A time as a person reads it, in his zone."""
     import time  # a built-in

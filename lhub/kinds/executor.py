@@ -50,14 +50,31 @@ def describe(packing: Packing) -> dict[str, Any]:
     return about
 
 
+def settings(text: bytes) -> dict[str, str]:
+    """Every value of an Executor's YAML file by its dotted key; UsageError for what does not parse."""
+    found: dict[str, str] = {}
+    _flatten(_parse(text, CONFIG), "", found)
+    return found
+
+
+def _flatten(node: Any, key: str, found: dict[str, str]) -> None:
+    kind = getattr(node, "id", None)
+    if kind == "scalar":
+        found[key] = node.value
+    elif kind == "mapping":
+        for name, value in node.value:
+            _flatten(value, f"{key}.{getattr(name, 'value', '?')}" if key else str(getattr(name, "value", "?")), found)
+    elif kind == "sequence":
+        for index, value in enumerate(node.value):
+            _flatten(value, f"{key}.{index}", found)
+
+
 def _python(packing: Packing) -> bool:
     return any(source.path.endswith(".py") for source in packing.sources)
 
 
 def _compose(packing: Packing, path: str) -> Any:
     """The root node of a YAML file of the folder; None when it is not there."""
-    import yaml  # for pushes only
-
     source = packing.source(path)
     if source is None:
         return None
@@ -67,6 +84,16 @@ def _compose(packing: Packing, path: str) -> Any:
             text = read_open(descriptor, path, limit=_LIMIT)
         finally:
             os.close(descriptor)
+    except Corrupt as error:
+        raise UsageError(str(error), hint="an Executor's configuration is smaller") from None
+    return _parse(text, path)
+
+
+def _parse(text: bytes, path: str) -> Any:
+    """The root node of a YAML text."""
+    import yaml  # for pushes and diffs only
+
+    try:
         _see_shallow(text, path)
         return yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
@@ -74,8 +101,6 @@ def _compose(packing: Packing, path: str) -> Any:
         line = f" line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "not YAML"
         raise UsageError(f"{path}{line} does not parse: {reason}", hint="mend it, then push again") from None
-    except Corrupt as error:
-        raise UsageError(str(error), hint="an Executor's configuration is smaller") from None
 
 
 def _see_shallow(text: bytes, path: str) -> None:

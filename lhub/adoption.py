@@ -1,0 +1,191 @@
+"""Adoption: what the old cloud left in a user's caches becomes resources.
+
+`jina hub pull` kept Executors as `jina/hub-package/<id>/` with a `<tag>.dist-info` beside their files,
+`DocumentArray.pull` kept arrays as `docarray/<name>.da`, a slash in the name written as `_` (jina-hubble-sdk 0.39,
+`hubapi.install_local`; docarray 0.21, `pushpull.py`). Each is stored byte for byte, by its old name and tag.
+
+>>> find("/nowhere")
+[]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lhub.diary import Entry
+from lhub.disk import Pen, digest_of, digest_text, open_file
+from lhub.errors import LhubError, NotFound, UsageError
+from lhub.exchange import Carried, receive_all
+from lhub.folder import Packing, scan
+from lhub.kinds import docarray, recognise
+from lhub.manifest import manifest_of
+from lhub.names import LATEST, name_faults, tag_faults
+from lhub.session import Session
+from lhub.staging import Opener, Staged, hashed, known, opened_file
+from lhub.tree import File, tree_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legacy:
+    """One thing that can be adopted: its `name`, `kind`, `tag`, where it lies, its `bytes`; `fault`: why it cannot."""
+
+    name: str
+    kind: str
+    tag: str
+    path: str
+    bytes: int
+    fault: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub adopt --json` prints it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "tag": self.tag,
+            "path": self.path,
+            "bytes": self.bytes,
+            "fault": self.fault,
+        }
+
+
+def find(cache: str) -> list[Legacy]:
+    """Everything below a cache folder (``~/.cache``) that the old clients left."""
+    return [*map(_executor, _packages(cache)), *map(_array, _arrays(cache))]
+
+
+def _packages(cache: str) -> Iterator[tuple[str, str]]:
+    """Each package folder and its tag."""
+    place = f"{cache}/jina/hub-package"
+    for name in _names(place):
+        for info in _names(f"{place}/{name}"):
+            if info.endswith(".dist-info") and os.path.isdir(f"{place}/{name}/{info}"):
+                yield f"{place}/{name}", info.removesuffix(".dist-info")
+
+
+def _arrays(cache: str) -> Iterator[str]:
+    place = f"{cache}/docarray"
+    yield from (f"{place}/{name}" for name in _names(place) if name.endswith(".da"))
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _executor(package: tuple[str, str]) -> Legacy:
+    path, tag = package
+    try:
+        packing = _packing(path, tag)
+        found = recognise(packing)
+        name = str(found.name or found.about.get("jtype") or os.path.basename(path)).rpartition("/")[2]
+        fault = "" if found.kind == "executor" else "it is no Executor"
+        size = sum(source.size for source in packing.sources)
+    except LhubError as error:
+        name, fault, size = os.path.basename(path), str(error), 0
+    fault = fault or ", ".join([*name_faults(name, "name"), *tag_faults(tag)])
+    return Legacy(name=name, kind="executor", tag=tag, path=path, bytes=size, fault=fault)
+
+
+def _packing(path: str, tag: str) -> Packing:
+    """All files of a package but what the client noted about them."""
+    return scan(path, without=frozenset({f"{tag}.dist-info"}))
+
+
+def _array(path: str) -> Legacy:
+    name = os.path.basename(path).removesuffix(".da")
+    try:
+        with os.fdopen(open_file(path), "rb") as file:
+            docarray.length_of(file)
+        fault = ", ".join(name_faults(name, "name"))
+    except (LhubError, OSError) as error:
+        fault = str(error)
+    return Legacy(name=name, kind="docarray", tag=LATEST, path=path, bytes=os.lstat(path).st_size, fault=fault)
+
+
+def adopt(
+    session: Session, cache: str, names: Sequence[str], namespace: str | None, *, every: bool = False
+) -> list[Carried]:
+    """Store those that are named by name, id or path, or `every` one that can be."""
+    listed = find(cache)
+    chosen = [each for each in listed if not each.fault] if every else _chosen(listed, names)
+    if not chosen:
+        raise NotFound(f"there is nothing to adopt in {cache}", hint="lhub adopt --cache DIR looks elsewhere")
+    return receive_all(session, [_parcel(each, namespace) for each in chosen], namespace)
+
+
+def _chosen(listed: list[Legacy], names: Sequence[str]) -> list[Legacy]:
+    chosen: list[Legacy] = []
+    for name in names:
+        hits = [each for each in listed if name in (each.name, each.path, os.path.basename(each.path))]
+        if not hits:
+            raise NotFound(f"{name} is not in the caches", hint="lhub adopt lists what is")
+        if len(hits) > 1:
+            where = ", ".join(each.path for each in hits)
+            raise UsageError(f"{name} is {len(hits)} things: {where}", hint="name one by its path")
+        if hits[0].fault:
+            raise UsageError(f"{name} cannot be adopted: {hits[0].fault}", hint=f"look at {hits[0].path}")
+        chosen += hits
+    return chosen
+
+
+def _parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
+    """What is adopted, as an import takes it."""
+    if legacy.kind == "docarray":
+        return _array_parcel(legacy, namespace)
+    packing = _packing(legacy.path, legacy.tag)
+    origins = {source.path: source.origin for source in packing.sources}
+    return _Adopted(legacy.name, legacy.kind, legacy.tag, hashed(packing), recognise(packing).about, origins)
+
+
+def _array_parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
+    """An array; the client wrote ``alice/X`` as ``alice_X``, so in alice's namespace it is X again."""
+    with os.fdopen(open_file(legacy.path), "rb") as file:
+        about = {"length": docarray.length_of(file)}
+    with opened_file(legacy.path) as descriptor:
+        digest, size = digest_of(descriptor)
+    files = [File(path=docarray.PAYLOAD, digest=digest, size=size)]
+    name = legacy.name.removeprefix(f"{namespace}_") if namespace else legacy.name
+    return _Adopted(name, legacy.kind, legacy.tag, files, about, {docarray.PAYLOAD: legacy.path})
+
+
+class _Adopted:
+    """A parcel of one version, from files in a cache; its old tag names it, and `latest`, for who gives no tag."""
+
+    namespace, verifier = None, None
+    private, pins = False, frozenset[str]()
+
+    def __init__(
+        self, name: str, kind: str, tag: str, files: list[File], about: Mapping[str, Any], origins: Mapping[str, str]
+    ) -> None:
+        self.resource, self.kind, self.origins = name, kind, origins
+        tree = tree_of(files)
+        sums = tree.to_sums().encode()
+        manifest = manifest_of(tree, kind, about, digest_text(sums))
+        self.version = known(manifest, manifest.to_text().encode(), sums, files)
+        self.tags = dict.fromkeys((tag, LATEST), self.version.id)
+
+    def versions(self) -> list[str]:
+        """The one."""
+        return [self.version.id]
+
+    def staged(self, version: str) -> Staged:
+        """Its documents and files."""
+        return self.version
+
+    def opener(self, version: str, file: File) -> Opener:
+        """How to open a file of it."""
+        return partial(opened_file, self.origins[file.path])
+
+    def made(self, version: str) -> float | None:
+        """Nobody knows."""
+        return None
+
+    def entries(self, pen: Pen, scratch: str) -> list[Entry]:
+        """Nothing is known of its past."""
+        return []

@@ -1,0 +1,235 @@
+"""Whether one resource is what was published: every document, file and blob against its digest, every link and entry.
+
+Reading only; nothing here mends. A damage says what is wrong and, for who mends, which version, path or blob.
+
+>>> Damage(problem="executor.py is missing", version="0" * 64).ref("alice/X")
+'alice/X@0000000000000000000000000000000000000000000000000000000000000000'
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from lhub.commits import is_readable, log, tip_of
+from lhub.diary import Recorded, missing, replay
+from lhub.disk import digest_of, open_folder, opened_beneath
+from lhub.errors import Corrupt, LhubError
+from lhub.identity import account_of
+from lhub.layout import PIN, is_version
+from lhub.names import is_tag
+from lhub.store import Resource, Version
+from lhub.tags import Links
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """One thing that is not as it was published; where it is a version's or a blob's, which."""
+
+    problem: str
+    version: str | None = None
+    blob: str | None = None
+    tag: str | None = None
+    hint: str = ""
+
+    def ref(self, name: str) -> str:
+        """What it concerns, as a reference."""
+        return f"{name}:{self.tag}" if self.tag else f"{name}@{self.version}" if self.version else name
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many files were looked at, and what was hashed already: each inode needs it once."""
+
+    quick: bool = False
+    files: int = 0
+    bytes: int = 0
+    hashed: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def digest(self, descriptor: int, status: os.stat_result) -> str:
+        """SHA-256 of an open file."""
+        key = (status.st_dev, status.st_ino)
+        if key not in self.hashed:
+            self.hashed[key] = digest_of(descriptor)[0]
+            self.bytes += status.st_size
+        return self.hashed[key]
+
+
+def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Iterator[Damage]:
+    """Everything that is wrong with a resource, or with one version of it."""
+    if only is not None:
+        yield from examine_version(resource, only, tally)
+        return
+    yield from _kind(resource)
+    yield from _tags(resource)
+    digests: set[str] = set()
+    for version in sorted(filter(is_version, os.listdir(resource.folder.versions))):
+        yield from examine_version(resource, version, tally, digests)
+    yield from _blobs(resource, tally, digests)
+    yield from _diary(resource, quick=tally.quick)
+
+
+def _kind(resource: Resource) -> Iterator[Damage]:
+    try:
+        if resource.kind() is None and resource.published():
+            yield Damage(problem="resource.yaml is missing", hint="the next push writes it")
+    except Corrupt as error:
+        yield Damage(problem=str(error), hint="it says one word, the kind: see lhub/FORMAT.md, section 3")
+
+
+def _tags(resource: Resource) -> Iterator[Damage]:
+    links = _settled(resource)
+    for name, why in links.odd.items():
+        yield Damage(problem=why, tag=name.removeprefix(PIN), hint="push or tag it again, or remove the name by hand")
+    for name, tag in links.tags.items():
+        if not resource.keeps(tag.version):
+            said = f"the tag {name} names version {tag.version[:12]}, which is not there"
+            yield Damage(problem=said, tag=name, version=tag.version, hint="lhub rollback moves it to one that stands")
+        if tag.protected and not os.path.islink(resource.folder.tag(name)):
+            yield Damage(problem=f"the protected tag {name} has no link", tag=name, hint="the next change makes it")
+
+
+def _settled(resource: Resource) -> Links:
+    """The links, looked at anew while one of those listed is just being moved."""
+    for _ in range(3):
+        names = os.listdir(resource.folder.path)
+        links = resource.links(names)
+        if all(name in links.tags or name in links.odd for name in names if is_tag(name) and name != "resource.yaml"):
+            break
+        time.sleep(0.05)
+    return links
+
+
+# versions
+
+
+def examine_version(
+    resource: Resource, version: str, tally: Tally, digests: set[str] | None = None
+) -> Iterator[Damage]:
+    """What is wrong with one version; the digests it names are added to `digests`."""
+    try:
+        with resource.opened(version) as opened:
+            sums = opened.sums()
+            if digests is not None:
+                digests.update(sums.values())
+            yield from _files(opened, sums, tally)
+    except (Corrupt, OSError) as error:
+        if is_version(version) and not resource.keeps(version):
+            return  # a collection took it meanwhile
+        yield Damage(problem=str(error), version=version)
+    except LhubError as error:  # of a newer format
+        yield Damage(problem=str(error), version=version, hint=error.hint)
+
+
+def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Damage]:
+    manifest, total = opened.manifest(), 0
+    folder = open_folder("files", beneath=opened.descriptor)
+    try:
+        found = set(_walk(folder))
+        for path in sorted(found - sums.keys()):
+            yield Damage(problem=f"{path} was not published", version=opened.id)
+        for path, digest in sums.items():
+            tally.files += 1
+            try:
+                with opened_beneath(folder, path) as descriptor:
+                    status = os.fstat(descriptor)
+                    total += status.st_size
+                    if not tally.quick and tally.digest(descriptor, status) != digest:
+                        yield Damage(problem=f"{path} is not what was published", version=opened.id)
+                    if bool(status.st_mode & 0o100) != (path in manifest.executable):
+                        yield Damage(problem=f"{path} has lost or got an execute bit", version=opened.id)
+            except FileNotFoundError:
+                yield Damage(problem=f"{path} is missing", version=opened.id)
+            except (Corrupt, OSError) as error:
+                yield Damage(problem=f"{path}: {error}", version=opened.id)
+    finally:
+        os.close(folder)
+    if tally.quick and found == sums.keys() and (len(sums), total) != (manifest.count, manifest.bytes):
+        yield Damage(problem=f"its files have {total} bytes, {manifest.bytes} were published", version=opened.id)
+
+
+def _walk(folder: int, prefix: str = "") -> Iterator[str]:
+    """The paths of everything that is no folder below an open one; links are not followed."""
+    for entry in list(os.scandir(folder)):
+        path = f"{prefix}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            with suppress(FileNotFoundError):
+                below = open_folder(entry.name, beneath=folder)
+                try:
+                    yield from _walk(below, f"{path}/")
+                finally:
+                    os.close(below)
+        else:
+            yield path
+
+
+# blobs
+
+
+def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Damage]:
+    """Blobs that are not what their names say, and those that a version misses."""
+    standing = set()
+    with suppress(FileNotFoundError):
+        store = open_folder(resource.folder.stores[1])
+        try:
+            for path in _walk(store):
+                digest = path.rpartition("/")[2]
+                if not is_version(digest):
+                    continue
+                standing.add(digest)
+                with suppress(FileNotFoundError):  # a collection took it
+                    if not _is_blob(store, path, digest, tally):
+                        yield Damage(problem=f"the blob {digest[:12]} is not what its name says", blob=digest)
+        finally:
+            os.close(store)
+    for digest in sorted(digests - standing):
+        if not os.path.lexists(resource.folder.blob(digest)):
+            yield Damage(problem=f"the blob {digest[:12]} is missing", blob=digest)
+
+
+def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
+    try:
+        with opened_beneath(store, path) as descriptor:
+            tally.files += 1
+            return tally.quick or tally.digest(descriptor, os.fstat(descriptor)) == digest
+    except Corrupt:
+        return False
+
+
+# the diary
+
+
+def _diary(resource: Resource, *, quick: bool) -> Iterator[Damage]:
+    """Whether the diary reads, whole, and tells what the links tell."""
+    try:
+        tip = tip_of(resource)
+        list(log(resource))
+        if tip and not quick and not is_readable(resource, tip):
+            yield Damage(problem="the diary's newest entry does not read", hint="the next change begins it anew")
+            return
+    except Corrupt as error:
+        yield Damage(problem=str(error), hint=error.hint)
+        return
+    if lacking := lags(resource):
+        yield Damage(problem=f"the diary lags: it does not tell of {lacking}", hint="the next change completes it")
+
+
+def lags(resource: Resource) -> str:
+    """What the diary does not tell of; only what stays so for half a second, since a change may be going on."""
+    first = _lacking(resource)
+    if not first:
+        return ""
+    time.sleep(0.5)
+    return first if _lacking(resource) == first else ""
+
+
+def _lacking(resource: Resource) -> str:
+    state = replay(reversed(list(log(resource)))) if tip_of(resource) else Recorded()
+    visibility = resource.visibility(resource.status())
+    entries = missing(state, resource.links().tags, visibility, now=0.0, account=account_of)
+    return ", ".join(sorted({tag for entry in entries for tag in (*entry.tags, *entry.untagged)})) or (
+        visibility if entries else ""
+    )

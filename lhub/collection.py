@@ -1,0 +1,451 @@
+"""Collection: what no tag names goes, in three stages, each a grace after the one before.
+
+A version without a tag is noted (`.seen.<id>`), then moved to the trash, then removed; a blob that no version names
+goes with them, a deleted resource after its grace. Tagged and protected versions, and the newest of each resource,
+never go. What is in doubt stays: a name from the future is young, a version that does not read keeps every blob.
+
+>>> Plan().empty
+True
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from lhub.change import Change
+from lhub.disk import Pen
+from lhub.errors import Corrupt, LhubError, LockTimeout, UsageError
+from lhub.layout import (
+    SCRATCH,
+    NamespaceFolder,
+    deleted_name,
+    is_gone,
+    is_version,
+    seen_note,
+    since_name,
+    trash_name,
+    trashed,
+)
+from lhub.lock import held
+from lhub.names import UNNAMED, is_tag
+from lhub.session import Session
+from lhub.store import Resource
+
+SHORTEST = 600.0
+"""Seconds of the shortest grace: longer than any push takes from its first byte to its tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a collection would do in one resource, and the bytes it would free.
+
+    `note`, `trash` and `remove` are versions (64 hex digits, `remove` by their names under `versions/`); `forget` are
+    notes of versions that were tagged or are gone; `blobs` are digests; `damaged` names in the quarantine; `left` are
+    versions that another user made.
+    """
+
+    note: tuple[str, ...] = ()
+    trash: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.note or self.trash or self.remove or self.forget or self.blobs or self.damaged)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a collection did, or would do.
+
+    `noted`, `trashed`, `removed` are references of versions (``alice/X@<64 hex digits>``), `deleted` names of deleted
+    resources that went for good; `blobs` is how many files of no version went, `bytes` what all that freed; `left`
+    are what others own, or what somebody held the lock of.
+    """
+
+    noted: tuple[str, ...] = ()
+    trashed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    blobs: int = 0
+    bytes: int = 0
+    left: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was to be done."""
+        return not (self.noted or self.trashed or self.removed or self.deleted or self.blobs)
+
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(
+            noted=self.noted + other.noted,
+            trashed=self.trashed + other.trashed,
+            removed=self.removed + other.removed,
+            deleted=self.deleted + other.deleted,
+            blobs=self.blobs + other.blobs,
+            bytes=self.bytes + other.bytes,
+            left=self.left + other.left,
+            dry_run=self.dry_run or other.dry_run,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub gc --json` prints it."""
+        return {
+            "noted": list(self.noted),
+            "trashed": list(self.trashed),
+            "removed": list(self.removed),
+            "deleted": list(self.deleted),
+            "versions": len(self.removed),
+            "blobs": self.blobs,
+            "bytes": self.bytes,
+            "left": list(self.left),
+            "dry_run": self.dry_run,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How long what is unnamed stays (seconds, at least ten minutes), and how many of the newest versions always do."""
+
+    grace: float = 14 * 86_400.0
+    keep_last: int = 1
+
+    def check(self) -> None:
+        """Raise UsageError for a rule that could take what a push is just about to name."""
+        if self.grace < SHORTEST:
+            raise UsageError("a grace under 10 minutes could take what is just being pushed", hint="--grace 10m")
+        if self.keep_last < 1:
+            raise UsageError("the newest version always stays", hint="--keep-last 1 or more")
+
+
+def collect(session: Session, rule: Rule, confirm: Callable[[Collected], None] | None, *, dry_run: bool) -> Collected:
+    """Collect in everything the caller owns; `confirm` is told what would go, and raises if it shall stay."""
+    rule.check()
+    session.read_root()
+    if dry_run or confirm:
+        would = replace(_sum(_would(session, rule)), dry_run=dry_run)
+        if dry_run:
+            return would
+        if confirm and (would.trashed or would.removed or would.deleted or would.blobs):
+            confirm(would)
+    return _sum(_does(session, rule))
+
+
+def _sum(parts: Iterator[Collected]) -> Collected:
+    total = Collected()
+    for part in parts:
+        total += part
+    return total
+
+
+def _would(session: Session, rule: Rule) -> Iterator[Collected]:
+    """What would go, by this machine's clock, since nothing is written to ask the server's."""
+    now = session.clock()
+    for _, resource, own in session.resources():
+        with suppress(OSError, LhubError):
+            found = plan(resource, session.person.uid, now, rule)
+            yield _told(resource, found) if own else Collected(left=_left(resource, found))
+    for folder, name, _ in _deleted(session, now, rule):
+        yield Collected(deleted=(_deleted_as(folder, name),), bytes=_weigh([f"{folder.trash}/{name}"]))
+
+
+def _does(session: Session, rule: Rule) -> Iterator[Collected]:
+    for namespace, resource, own in session.resources():
+        try:
+            found = plan(resource, session.person.uid, session.clock(), rule)
+            if not own:
+                yield Collected(left=_left(resource, found))
+            elif not (found.empty and not found.left):
+                yield _collect_in(session, namespace, resource, rule)
+        except LockTimeout:
+            yield Collected(left=(f"{resource.name}, which somebody is changing",))
+        except Corrupt as error:
+            yield Collected(left=(f"{resource.name}: {error}",))
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+    for folder, name, namespace in _deleted(session, None, rule):
+        yield _remove_deleted(session, folder, name, namespace)
+
+
+def _told(resource: Resource, found: Plan) -> Collected:
+    def refs(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{resource.name}@{trashed(name) or name}" for name in names if not is_gone(name))
+
+    return Collected(
+        noted=refs(found.note),
+        trashed=refs(found.trash),
+        removed=refs(found.remove),
+        blobs=len(found.blobs) + len(found.damaged),
+        bytes=found.bytes,
+        left=_left(resource, found),
+    )
+
+
+def _left(resource: Resource, found: Plan) -> tuple[str, ...]:
+    return tuple(f"{resource.name}@{trashed(name) or name}" for name in found.left)
+
+
+# what may go
+
+
+def plan(resource: Resource, uid: int, now: float, rule: Rule) -> Plan:
+    """What may go from one resource at a moment (seconds since 1970, the file server's clock)."""
+    names = os.listdir(resource.folder.path)
+    links = resource.links(names)
+    if missed := [name for name in names if _is_link(resource, name) and name not in links.tags | links.odd]:
+        raise Corrupt(f"its tag {missed[0]} was being moved")
+    listed = os.listdir(resource.folder.versions)
+    named = {tag.version for tag in links.tags.values()}
+    stays = named | set(_newest(resource, listed, rule.keep_last))
+    notes = {version: _age(resource.folder.seen(version), now) for version in filter(None, map(seen_note, listed))}
+    others = {name for name in listed if _owner(f"{resource.folder.versions}/{name}") not in (uid, None)}
+    loose = [name for name in sorted(listed) if is_version(name) and name not in stays]
+    needed = named - set(listed)  # a damaged one lies in the trash beside the good one in its place
+    old = [name for name in sorted(listed) if _is_over(resource, name, now, rule) and trashed(name) not in needed]
+    going = [name for name in old if name not in others]
+    found = Plan(
+        note=tuple(version for version in loose if version not in notes and version not in others),
+        trash=tuple(version for version in loose if notes.get(version, 0) >= rule.grace and version not in others),
+        remove=tuple(going),
+        forget=tuple(sorted(version for version in notes if version in stays or version not in listed)),
+        blobs=tuple(_unnamed_blobs(resource, uid, listed, going, now, rule)),
+        damaged=tuple(_old_damaged(resource, uid, now, rule)),
+        left=tuple(name for name in (*loose, *old) if name in others),
+    )
+    folder = resource.folder
+    gone = [f"{folder.versions}/{name}" for name in found.remove] + [folder.blob(digest) for digest in found.blobs]
+    return replace(found, bytes=_weigh([*gone, *(f"{folder.damaged}/{name}" for name in found.damaged)]))
+
+
+def _is_link(resource: Resource, name: str) -> bool:
+    return is_tag(name) and os.path.islink(f"{resource.folder.path}/{name}")
+
+
+def _newest(resource: Resource, listed: list[str], keep: int) -> list[str]:
+    """The versions that were made last, by the mtime of their folders, which nothing changes afterwards."""
+    versions = [name for name in listed if is_version(name)]
+    versions.sort(key=lambda name: (_mtime(resource.folder.version(name).path), name), reverse=True)
+    return versions[:keep]
+
+
+def _mtime(path: str) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _age(path: str, now: float) -> float:
+    """Seconds since a file was made; what was made in the future is young."""
+    try:
+        return max(0.0, now - os.lstat(path).st_mtime)
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_over(resource: Resource, name: str, now: float, rule: Rule) -> bool:
+    """Whether something in the trash has had its grace, by its name and by the kernel's note of its last move."""
+    if is_gone(name):
+        return True
+    return trashed(name) is not None and _rested(f"{resource.folder.versions}/{name}", now) >= rule.grace
+
+
+def _rested(path: str, now: float) -> float:
+    """Seconds since something was moved to a trash: its name may be of a wrong clock, its ctime is the server's."""
+    try:
+        return now - max(os.lstat(path).st_ctime, since_name(os.path.basename(path)))
+    except FileNotFoundError:
+        return 0.0
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None
+
+
+def _unnamed_blobs(
+    resource: Resource, uid: int, listed: list[str], going: list[str], now: float, rule: Rule
+) -> Iterator[str]:
+    """The digests of blobs that nothing names and that are old; none at all while a version does not read."""
+    digests: set[str] = set()
+    for name in listed:
+        version = name if is_version(name) else trashed(name)
+        if version and name not in going:
+            try:
+                with resource.opened(version) as opened:
+                    digests.update(opened.sums().values())
+            except (LhubError, OSError):
+                return
+    freed = Counter(status.st_ino for name in going for status in _files(f"{resource.folder.versions}/{name}"))
+    for digest, status in _blobs(resource):
+        links = status.st_nlink - freed[status.st_ino]  # more than its own: a version's, or a push's right now
+        if digest not in digests and links == 1 and status.st_uid == uid and now - status.st_mtime >= rule.grace:
+            yield digest
+
+
+def _blobs(resource: Resource) -> Iterator[tuple[str, os.stat_result]]:
+    folder = resource.folder.stores[1]
+    for first in _entries(folder):
+        for second in _entries(first.path) if first.is_dir(follow_symlinks=False) else ():
+            for blob in _entries(second.path) if second.is_dir(follow_symlinks=False) else ():
+                if is_version(blob.name) and blob.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):
+                        yield blob.name, blob.stat(follow_symlinks=False)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _old_damaged(resource: Resource, uid: int, now: float, rule: Rule) -> Iterator[str]:
+    for entry in _entries(resource.folder.damaged):
+        if _owner(entry.path) == uid and _rested(entry.path, now) >= rule.grace:
+            yield entry.name
+
+
+def _weigh(paths: list[str]) -> int:
+    """The bytes that would be free if all these were removed: those of files that no other name keeps."""
+    found = [status for path in paths for status in _files(path)]
+    links = Counter(status.st_ino for status in found)
+    known = {status.st_ino: status for status in found}
+    return sum(status.st_size for inode, status in known.items() if links[inode] >= status.st_nlink)
+
+
+def _files(path: str) -> Iterator[os.stat_result]:
+    """What the kernel says of every regular file at or below a path."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        for entry in _entries(path):
+            yield from _files(entry.path)
+    elif stat.S_ISREG(status.st_mode):
+        yield status
+
+
+# what is done
+
+
+def _collect_in(session: Session, namespace: str | None, resource: Resource, rule: Rule) -> Collected:
+    """One resource, under its lock, by a plan made there and the server's clock."""
+    with session.changing(resource, namespace) as locked:
+        now = server_now(session.pen, f"{locked.scratch}.file")
+        found = plan(resource, session.person.uid, now, rule)
+        for version in found.forget:
+            session.pen.unlink(resource.folder.seen(version))
+        for version in found.note:
+            session.pen.write_new(resource.folder.seen(version), b"", 0o444, sync=False)
+        _trash(session.pen, locked, found, now)
+        for name in found.remove:
+            _remove(session, locked, name)
+        for digest in found.blobs:
+            _remove_blob(session.pen, locked, digest, now - rule.grace)
+        for name in found.damaged:
+            session.pen.unlink(f"{resource.folder.damaged}/{name}")
+        return _told(resource, found)
+
+
+def server_now(pen: Pen, path: str) -> float:
+    """The clock of whoever keeps this file system: the mtime of a file made just now."""
+    pen.write_new(path, b"", 0o600, sync=False)
+    try:
+        return os.lstat(path).st_mtime
+    finally:
+        pen.unlink(path)
+
+
+def _trash(pen: Pen, locked: Change, found: Plan, now: float) -> None:
+    """Move versions to the trash; one that was named meanwhile (by a writer whose lock did not hold) comes back."""
+    place = locked.place
+    for version in found.trash:
+        pen.rename(place.version(version).path, f"{place.versions}/{trash_name(version, now)}")
+        pen.unlink(place.seen(version))
+    if found.trash:
+        pen.sync_folder(place.versions)
+        locked.bring_back_named()
+
+
+def _remove(session: Session, locked: Change, name: str) -> None:
+    """Rename to a name that nobody reads, look again who names it, then remove."""
+    place, version = locked.place, trashed(name)
+    gone = f"{place.versions}/{name}"
+    if version:
+        gone = place.gone(session.unique())
+        session.pen.rename(f"{place.versions}/{name}", gone)
+        named = {tag.version for tag in locked.resource.links().tags.values()}
+        if version in named and not locked.resource.has(version):
+            session.pen.rename(gone, place.version(version).path)
+            session.pen.sync_folder(place.versions)
+            return
+    session.pen.remove_tree(gone)
+
+
+def _remove_blob(pen: Pen, locked: Change, digest: str, until: float) -> None:
+    """Take a blob out of its place, see that no push has linked or touched it meanwhile, then remove it."""
+    blob, aside = locked.place.blob(digest), f"{locked.scratch}.file"
+    with suppress(FileNotFoundError):
+        pen.rename(blob, aside)
+        status = os.lstat(aside)
+        if status.st_nlink > 1 or status.st_mtime > until:
+            pen.rename(aside, blob)
+        else:
+            pen.unlink(aside)
+
+
+# deleted resources
+
+
+def _deleted(session: Session, now: float | None, rule: Rule) -> Iterator[tuple[NamespaceFolder, str, str | None]]:
+    """Every deleted resource of the caller's that has had its grace; without `now`, by the clock of its trash."""
+    for namespace in session.spaces():
+        folder = session.folder.namespace(namespace)
+        names = [entry.name for entry in _entries(folder.trash) if entry.is_dir(follow_symlinks=False)]
+        names = [name for name in names if is_gone(name) or deleted_name(name)]
+        names = [name for name in names if session.keeps(namespace, Resource(f"{folder.trash}/{name}", name))]
+        if not names or os.path.islink(folder.trash):
+            continue
+        clock = server_now(session.pen, f"{folder.trash}/{SCRATCH}{session.unique()}") if now is None else now
+        for name in sorted(names):
+            if is_gone(name) or _rested(f"{folder.trash}/{name}", clock) >= rule.grace:
+                yield folder, name, namespace
+
+
+def _deleted_as(folder: NamespaceFolder, name: str) -> str:
+    space = os.path.basename(folder.path)
+    return (deleted_name(name) or name) if space == UNNAMED else f"{space}/{deleted_name(name) or name}"
+
+
+def _remove_deleted(session: Session, folder: NamespaceFolder, name: str, namespace: str | None) -> Collected:
+    """One deleted resource for good; its lock sees that nobody restores it meanwhile."""
+    path = f"{folder.trash}/{name}"
+    size = _weigh([path])
+    if is_gone(name):
+        session.pen.remove_tree(path)
+        return Collected(bytes=size)
+    lock = Resource(path, name).folder.lock
+    try:
+        with held(lock, mode=session.modes(namespace).lock, timeout=0, note="lhub gc"):
+            gone = folder.gone(session.unique())
+            session.pen.rename(path, gone)
+            session.pen.sync_folder(folder.trash)
+    except (FileNotFoundError, LockTimeout):
+        return Collected(left=(f"{_deleted_as(folder, name)}, which is being restored",))
+    session.pen.remove_tree(gone)
+    return Collected(deleted=(_deleted_as(folder, name),), bytes=size)

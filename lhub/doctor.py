@@ -1,0 +1,315 @@
+"""Doctor: what is unusual in a registry, in words for who sees it for the first time; and what can be set right.
+
+Nothing here is damage (`verify` finds that): it is what a kill, a hand or a wrong clock left. With `fix`, what is one's
+own and safe is set right: dead staging is swept, modes are set, links and diary are completed. No file that lhub did
+not make is ever removed.
+
+>>> Oddity(path="alice/X/notes.txt", problem="it is no tag", hint="move it away").to_dict()["fixed"]
+False
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from lhub.checkup import lags
+from lhub.commits import log
+from lhub.diary import Entry
+from lhub.errors import Corrupt, LhubError
+from lhub.layout import (
+    NAMESPACE_FILE,
+    ONE_PERSON,
+    PIN,
+    REGISTRY_FILE,
+    RESOURCE_FILE,
+    SCRATCH,
+    TRASH,
+    Modes,
+    is_gone,
+    is_private,
+    is_version,
+    seen_note,
+    trashed,
+)
+from lhub.moments import timestamp
+from lhub.names import is_name, is_space, is_tag
+from lhub.session import Session
+from lhub.staging import is_dead, sweep
+from lhub.store import Resource
+
+_SKEW = 60.0
+"""Seconds by which the clocks of honest machines may differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oddity:
+    """One unusual thing: `path` below the root, what is unusual, what it means or what to do; `fixed` if it is now."""
+
+    path: str
+    problem: str
+    hint: str
+    fixed: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub doctor --json` prints it."""
+        return {"path": self.path, "problem": self.problem, "hint": self.hint, "fixed": self.fixed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """An oddity of an absolute path, with what sets it right if anything does."""
+
+    path: str
+    problem: str
+    hint: str
+    remedy: Callable[[], object] | None = None
+
+
+def look(session: Session, *, fix: bool = False) -> list[Oddity]:
+    """Everything unusual in what one may see; with `fix` set right what is one's own and safe."""
+    session.read_root()
+    return [_told(session, found, fix=fix) for found in _everything(session)]
+
+
+def _told(session: Session, found: _Found, *, fix: bool) -> Oddity:
+    path = found.path.removeprefix(f"{session.root}/") if found.path != session.root else "."
+    oddity = Oddity(path=path, problem=found.problem, hint=found.hint)
+    if not found.remedy:
+        return oddity
+    if not fix:
+        return replace(oddity, hint=f"{found.hint}; lhub doctor --fix does it")
+    try:
+        found.remedy()
+    except (OSError, LhubError) as error:
+        return replace(oddity, hint=f"{found.hint}; it could not be done: {error}")
+    return replace(oddity, fixed=True)
+
+
+def _everything(session: Session) -> Iterator[_Found]:
+    yield from _root(session)
+    for namespace in session.spaces():
+        yield from _space(session, namespace)
+    for namespace, resource, own in session.resources():
+        with suppress(PermissionError, FileNotFoundError):
+            yield from _resource(session, namespace, resource, own=own)
+
+
+# the root and the namespaces
+
+
+def _root(session: Session) -> Iterator[_Found]:
+    mode = os.stat(session.root).st_mode
+    if mode & 0o002 and not mode & stat.S_ISVTX:
+        yield _Found(
+            path=session.root,
+            problem="everybody may write here, and nothing keeps one user from renaming another's namespace",
+            hint=f"its owner sets the sticky bit: chmod 1777 {session.root}",
+        )
+    for entry in _entries(session.root):
+        if entry.name == REGISTRY_FILE or (is_space(entry.name) and entry.is_dir(follow_symlinks=False)):
+            continue
+        yield _scratch_or_foreign(session, entry, "a registry holds namespaces and registry.yaml")
+
+
+def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
+    folder = session.folder.namespace(namespace)
+    for entry in _entries(folder.path):
+        if entry.name in (NAMESPACE_FILE, ".tokens.yaml", TRASH):
+            continue
+        if is_name(entry.name) and entry.is_dir(follow_symlinks=False):
+            resource = session.resource(namespace, entry.name)
+            if session.keeps(namespace, resource) and not resource.published():
+                yield _Found(
+                    path=entry.path,
+                    problem="a first push began here and did not get as far as a tag",
+                    hint="it is not listed and does no harm; the next push of this name goes on with it",
+                )
+            continue
+        yield _scratch_or_foreign(session, entry, "a namespace holds resources, which are folders")
+
+
+def _scratch_or_foreign(session: Session, entry: os.DirEntry[str], rule: str) -> _Found:
+    if entry.name.startswith(SCRATCH) and entry.is_file(follow_symlinks=False):
+        own = entry.stat(follow_symlinks=False).st_uid == session.person.uid
+        return _Found(
+            path=entry.path,
+            problem="a file that was being written when its writer was killed",
+            hint="it is nobody's and can go",
+            remedy=(lambda: session.pen.unlink(entry.path)) if own else None,
+        )
+    if entry.is_symlink():
+        return _Found(path=entry.path, problem=f"a link, which lhub never follows: {rule}", hint="whose it is moves it")
+    return _Found(path=entry.path, problem=f"not lhub's: {rule}", hint="lhub passes it over; whose it is moves it")
+
+
+# one resource
+
+
+def _resource(session: Session, namespace: str | None, resource: Resource, *, own: bool) -> Iterator[_Found]:
+    modes = session.modes(namespace)
+    yield from _names(session, resource)
+    yield from _clock(session, resource)
+    if own:
+        yield from _unfinished(session, namespace, resource)
+        yield from _lagging(session, namespace, resource)
+        yield from _modes(session, resource, modes)
+
+
+def _names(session: Session, resource: Resource) -> Iterator[_Found]:
+    """Names beside the tags that lhub did not make, and tags that lead out of the tree."""
+    links = resource.links()
+    for entry in _entries(resource.folder.path):
+        if entry.name in (RESOURCE_FILE, ".lhub") or entry.name in links.tags:
+            continue
+        if entry.name in links.odd:
+            yield _Found(
+                path=entry.path,
+                problem=links.odd[entry.name],
+                hint="a tag is a link to one of its own versions; lhub reads nothing else, and a push sets it anew",
+            )
+        elif entry.is_symlink() and is_tag(entry.name.removeprefix(PIN)):
+            continue  # a pin, or a tag that its pin stands for
+        else:
+            yield _scratch_or_foreign(session, entry, "beside its tags a resource holds resource.yaml and .lhub")
+    known = (is_version, trashed, seen_note, is_gone, lambda name: name.startswith(SCRATCH))
+    for entry in _entries(resource.folder.versions):
+        if not any(knows(entry.name) for knows in known):
+            yield _scratch_or_foreign(session, entry, "this folder holds versions, named by 64 hex digits")
+
+
+def _unfinished(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+    """Staging whose maker is dead."""
+    for entry in _entries(resource.folder.versions):
+        if entry.name.startswith(SCRATCH) and entry.name.endswith(".lock") and is_dead(entry.path):
+            when = timestamp(entry.stat(follow_symlinks=False).st_mtime)
+            yield _Found(
+                path=entry.path.removesuffix(".lock"),
+                problem=f"a push that was killed or lost its machine at {when}",
+                hint="no tag names what it left; the next push sweeps it up",
+                remedy=lambda: sweep(session.pen, resource.folder, uid=session.person.uid),
+            )
+
+
+def _lagging(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+    def complete() -> None:
+        with session.changing(resource, namespace):
+            pass  # a change begins with completing what lags
+
+    with suppress(Corrupt):  # verify tells of a diary that does not read
+        if lacking := lags(resource):
+            yield _Found(
+                path=resource.folder.history,
+                problem=f"the diary does not yet tell of {lacking}: a writer was killed between the tag and the diary",
+                hint="nothing is lost but his message, the next change completes it",
+                remedy=complete,
+            )
+    links = resource.links()
+    for tag in links.protected:
+        if not os.path.islink(resource.folder.tag(tag)):
+            yield _Found(
+                path=resource.folder.pin(tag),
+                problem=f"the tag {tag} was protected, but its own link was not yet made",
+                hint="readers see the protected one already, the next change makes the link",
+                remedy=complete,
+            )
+
+
+def _clock(session: Session, resource: Resource) -> Iterator[_Found]:
+    """Times that cannot be: tomorrow's, and a diary whose later entry is older."""
+    now = session.clock()
+    for tag, link in resource.links().tags.items():
+        if link.when > now + _SKEW:
+            yield _Found(
+                path=resource.folder.tag(tag),
+                problem=f"it was set at {timestamp(link.when)}, which is yet to come",
+                hint="the clock of this machine or of who set it is wrong; nothing depends on it, but look",
+            )
+    with suppress(Corrupt):
+        later: Entry | None = None
+        for entry in log(resource):  # newest first
+            if later is not None and later.when < entry.when - _SKEW:
+                yield _Found(
+                    path=resource.folder.history,
+                    problem=f"the clock ran backwards: {later.action} by {later.name} says {timestamp(later.when)}, "
+                    f"the {entry.action} before it {timestamp(entry.when)}",
+                    hint="the order of the diary is right, its times are not; look at the clocks of those machines",
+                )
+                return
+            later = entry
+
+
+# modes
+
+
+def _modes(session: Session, resource: Resource, modes: Modes) -> Iterator[_Found]:
+    """What others may write that they should not, and versions that can be written at all."""
+    folder = resource.folder
+    for path, wanted in _exact(resource, modes):
+        mode = _mode(path)
+        if mode is not None and mode != wanted:
+            yield _mode_found(session, path, mode, wanted)
+    forbidden = 0o022 if modes is ONE_PERSON else 0o002
+    yield from _writable(session, folder.inside, forbidden)
+    for entry in _below(folder.inside):
+        if entry.name.startswith(SCRATCH) or entry.path in (folder.lock, folder.secret):
+            continue
+        if entry.is_symlink():
+            yield _Found(
+                path=entry.path,
+                problem="a link where lhub makes none: it could lead a reader out of the registry",
+                hint="lhub does not follow it; lhub verify tells what it stands in for",
+            )
+            continue
+        published = is_version(entry.path.removeprefix(f"{folder.versions}/").partition("/")[0])
+        yield from _writable(session, entry.path, 0o222 if published else forbidden)
+
+
+def _writable(session: Session, path: str, forbidden: int) -> Iterator[_Found]:
+    mode = _mode(path)
+    if mode is not None and mode & forbidden:
+        yield _mode_found(session, path, mode, mode & ~forbidden)
+
+
+def _exact(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
+    status = resource.status()
+    if status is not None:
+        yield resource.folder.path, modes.private if is_private(status.st_mode) else modes.public
+    yield resource.folder.lock, modes.lock
+    yield resource.folder.secret, 0o600
+
+
+def _mode_found(session: Session, path: str, mode: int, wanted: int) -> _Found:
+    why = "others could change it" if mode & 0o022 & ~wanted else "it differs from what lhub sets"
+    own = os.lstat(path).st_uid == session.person.uid
+    return _Found(
+        path=path,
+        problem=f"its mode is {mode:04o}, {why}",
+        hint=f"it should be {wanted:04o}",
+        remedy=(lambda: session.pen.set_mode(path, wanted)) if own else None,
+    )
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _below(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, staging left out; links are not followed."""
+    for entry in _entries(folder):
+        yield entry
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(SCRATCH):
+            yield from _below(entry.path)

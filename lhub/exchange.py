@@ -1,0 +1,388 @@
+"""Export, import, copy: resources go from one registry to another, by a bundle or straight.
+
+Both ways are one: a parcel is received. Everything that can be refused is refused before a byte is written; then each
+version is staged and published as by a push, so a kill loses one version at most and the same again goes on; tags and
+pins come last, and the diary tells what it can of the past.
+
+>>> Carried(name="alice/X", versions=2, new=0, tags={}, moved={}).to_dict()["new"]
+0
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import IO
+
+from lhub.access import Place, refusal
+from lhub.bundle import Bundle, Parcel, Shelved, parcel_name, write
+from lhub.change import Change, prepare, protected_error
+from lhub.commits import log
+from lhub.diary import Entry, Recorded, missing
+from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
+from lhub.identity import account_of
+from lhub.names import Ref, is_version_prefix, parse_namespace, parse_tag, twin
+from lhub.session import Session
+from lhub.staging import Staged, agrees, known, staging, sweep
+from lhub.store import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written: the `path` of the bundle, how many `resources` and `versions`, and `bytes` of files."""
+
+    path: str
+    resources: int
+    versions: int
+    bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub export --json` prints it."""
+        return {"path": self.path, "resources": self.resources, "versions": self.versions, "bytes": self.bytes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """One resource that was imported or copied.
+
+    `name` is what it is called here; of its `versions`, `new` were not here before; `tags` is tag to version as it is
+    now, `moved` those that named another version before (tag to that version).
+    """
+
+    name: str
+    versions: int
+    new: int
+    tags: dict[str, str]
+    moved: dict[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub import --json` and `lhub copy --json` print it."""
+        return {
+            "name": self.name,
+            "versions": self.versions,
+            "new": self.new,
+            "tags": self.tags,
+            "moved": self.moved,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What a copy did: the resources carried, and the names of those that were skipped because they are others'."""
+
+    carried: tuple[Carried, ...]
+    skipped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub copy --json` prints it."""
+        return {"copied": [each.to_dict() for each in self.carried], "skipped": list(self.skipped)}
+
+
+# export
+
+
+def export(
+    session: Session, refs: Sequence[Ref], target: IO[bytes], path: str, *, since: str | None = None
+) -> Exported:
+    """Write a bundle of what the references mean; `since` (a tag or version of each) leaves out what that had."""
+    if not refs:
+        raise UsageError("nothing was named", hint="lhub export REF... -o FILE")
+    parcels, have = [], {}
+    for ref in dict.fromkeys(refs):
+        parcel, digests = _parcel(session, ref, since)
+        parcels.append(parcel)
+        have[parcel_name(parcel)] = digests
+    names = [parcel_name(parcel) for parcel in parcels]
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{double} was named twice", hint="name a resource once, whole or by one tag")
+    written = write(parcels, target, have)
+    return Exported(path=path, resources=written.resources, versions=written.versions, bytes=written.bytes)
+
+
+def _parcel(session: Session, ref: Ref, since: str | None) -> tuple[Shelved, frozenset[str]]:
+    resource = session.seen(ref)
+    if ref.namespace is None and session.place_seen(None, ref.resource).private:
+        raise Denied(
+            f"{ref.name} is private by its secret, which no bundle carries", hint="pull it, and push it where it goes"
+        )
+    only = session.resolve(resource, ref) if ref.tag or ref.version or ref.at else None
+    without, digests = _before(session, resource, ref, since) if since else (frozenset[str](), frozenset[str]())
+    if only in without:
+        raise UsageError(f"{ref} is no newer than {since}", hint="name what is newer")
+    return Shelved(resource, ref.namespace, only=only, tag=ref.tag, without=without), digests
+
+
+def _before(session: Session, resource: Resource, ref: Ref, since: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The versions up to one, by the diary, and the digests of its own files: whoever imports has them."""
+    base = Ref(resource=ref.resource, namespace=ref.namespace)
+    digits = since.removeprefix("@").lower()
+    wanted = replace(base, version=digits) if is_version_prefix(digits) else replace(base, tag=parse_tag(since))
+    try:
+        version = session.resolve(resource, wanted)
+    except NotFound:
+        if wanted.tag or digits not in resource.links().tags:
+            raise
+        version = resource.links().tags[digits].version  # a tag that looks like digits
+    older: set[str] = set()
+    with suppress(Corrupt):
+        for entry in reversed(list(log(resource))):
+            older |= {entry.version} if entry.version else set()
+            if entry.version == version:
+                break
+        else:
+            older = set()
+    with resource.opened(version) as opened:
+        return frozenset(older | {version}), frozenset(opened.sums().values())
+
+
+# import and copy
+
+
+def import_bundle(session: Session, path: str, namespace: str | None = None) -> list[Carried]:
+    """Receive what a bundle holds, under its own namespaces or under `namespace`; see `Registry.import_bundle`."""
+    if namespace is not None:
+        parse_namespace(namespace)
+    try:
+        bundle = Bundle(path)
+    except FileNotFoundError:
+        raise NotFound(f"{path} is not here", hint="lhub export REF -o FILE makes a bundle") from None
+    try:
+        return receive_all(session, bundle.parcels, namespace)
+    finally:
+        bundle.close()
+
+
+def copy(session: Session, target: Session, refs: Sequence[Ref], namespace: str | None = None) -> Copied:
+    """Carry resources to another registry; without references, all of the caller's own."""
+    session.read_root()
+    if session.root == target.root:
+        raise UsageError("source and target are one registry", hint="--to names another")
+    skipped: list[str] = []
+    parcels = [_parcel(session, ref, None)[0] for ref in refs] if refs else list(_own(session, skipped))
+    for parcel in parcels:
+        if parcel.namespace is None and session.keeps(None, parcel.source):
+            with suppress(OSError):
+                parcel.verifier = _verifier(parcel.source)
+    return Copied(carried=tuple(receive_all(target, parcels, namespace)), skipped=tuple(skipped))
+
+
+def _own(session: Session, skipped: list[str]) -> Iterator[Shelved]:
+    for namespace, resource, own in session.resources():
+        if own:
+            yield Shelved(resource, namespace)
+        else:
+            skipped.append(resource.name)
+
+
+def _verifier(resource: Resource) -> bytes | None:
+    from lhub.disk import read_small  # for resources without a namespace only
+
+    return read_small(resource.folder.secret, limit=64 << 10) if os.path.lexists(resource.folder.secret) else None
+
+
+def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | None) -> list[Carried]:
+    """Refuse what is to be refused, of all, then receive one after the other."""
+    receivers = [_Receiver(session, parcel, namespace or parcel.namespace) for parcel in parcels]
+    names = [receiver.name for receiver in receivers]
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise Conflict(f"two resources would both be {double}", hint="without --as each keeps its namespace")
+    if os.path.lexists(session.root):
+        session.read_root()
+    for receiver in receivers:
+        receiver.refuse()
+    _refuse_room(session, sum(receiver.lacking() for receiver in receivers))
+    return [receiver.receive() for receiver in receivers]
+
+
+def _refuse_room(session: Session, size: int) -> None:
+    """Refuse before the first byte what cannot have room."""
+    place = session.root if os.path.isdir(session.root) else os.path.dirname(session.root)
+    with suppress(OSError):
+        disk = os.statvfs(place)
+        if size > disk.f_bavail * disk.f_frsize:
+            raise LhubError(f"there is no room for {size} bytes at {place}", hint="nothing was changed")
+
+
+class _Receiver:
+    """One parcel and where it goes."""
+
+    def __init__(self, session: Session, parcel: Parcel, namespace: str | None) -> None:
+        self.session, self.parcel, self.namespace = session, parcel, namespace
+        self.resource = session.resource(namespace, parcel.resource)
+        self.name = self.resource.name
+        self.stands = False
+        self.wanted: dict[str, Staged] = {}
+
+    # what is refused
+
+    def refuse(self) -> None:
+        """Raise for everything that the receiving registry would not take; the versions are verified here."""
+        session, parcel = self.session, self.parcel
+        place = session.place(self.namespace, parcel.resource)
+        self.stands = place.stands
+        self._refuse_place(place)
+        session.no_twin(self.namespace, parcel.resource)
+        if self.stands and place.kind != parcel.kind:
+            raise Conflict(
+                f"{self.name} holds {place.kind}, what comes is {parcel.kind}", hint="--as puts it under another name"
+            )
+        if self.stands and parcel.private and not place.private:
+            raise Conflict(
+                f"{self.name} is public here, what comes is private", hint=f"first: lhub visibility {self.name} private"
+            )
+        self._refuse_tags()
+        for version in parcel.versions():
+            self.wanted[version] = self._resolved(parcel.staged(version))
+        if lost := [tag for tag, version in parcel.tags.items() if not self._will_stand(version)]:
+            raise Conflict(
+                f"the tag {lost[0]} of {self.name} names a version that neither comes nor is here",
+                hint="import the bundle that this one continues first",
+            )
+
+    def _refuse_place(self, place: Place) -> None:
+        if self.namespace is not None:
+            if error := refusal("push", place, caller=self.session.caller):
+                raise error if not isinstance(error, Denied) else self._denied(error)
+        elif self.stands and not (place.maker and self._same_tags()):
+            raise Conflict(f"{self.name} stands already, and is never updated so", hint="--as NAMESPACE takes it there")
+        elif self.parcel.private and self.parcel.verifier is None and not self.stands:
+            raise Denied(f"{self.name} is private by a secret that did not come along", hint="--as NAMESPACE takes it")
+
+    def _denied(self, error: Denied) -> Denied:
+        mine = self.session.caller
+        return Denied(str(error), hint=f"--as {mine} takes it under your own namespace" if mine else "lhub login NAME")
+
+    def _same_tags(self) -> bool:
+        return all(self.resource.links().versions().get(tag) == it for tag, it in self.parcel.tags.items())
+
+    def _refuse_tags(self) -> None:
+        links = self.resource.links() if self.stands else None
+        for tag, version in self.parcel.tags.items():
+            if links and (other := twin(tag, list(links.tags))):
+                raise Conflict(
+                    f"the tag {tag} differs only by case from {other} of {self.name}", hint="untag one of them"
+                )
+            if links and links.standing(tag) not in (None, version):
+                raise protected_error(self.name, [tag])
+
+    def _resolved(self, staged: Staged) -> Staged:
+        """A version with the sizes of those files that the parcel takes for granted."""
+        if all(file.size >= 0 for file in staged.tree.files):
+            return staged
+        files = [file if file.size >= 0 else replace(file, size=self._here(file.digest)) for file in staged.tree.files]
+        return known(staged.manifest, staged.manifest_text, staged.sums_text, files)
+
+    def _here(self, digest: str) -> int:
+        try:
+            return os.lstat(self.resource.folder.blob(digest)).st_size
+        except FileNotFoundError:
+            raise Conflict(
+                f"what comes of {self.name} continues a version that is not here",
+                hint="import the bundle that this one continues first",
+            ) from None
+
+    def _will_stand(self, version: str) -> bool:
+        return version in self.wanted or (self.stands and self.resource.keeps(version))
+
+    def lacking(self) -> int:
+        """Bytes that are not here yet, at most."""
+        sizes = {file.digest: file.size for staged in self.wanted.values() for file in staged.tree.files}
+        blob = self.resource.folder.blob
+        return sum(size for digest, size in sizes.items() if not os.path.lexists(blob(digest)))
+
+    # what is done
+
+    def receive(self) -> Carried:
+        """Versions, then pins and tags, then the diary."""
+        session, parcel = self.session, self.parcel
+        session.claim(self.namespace) if self.namespace else session.claim_unnamed()
+        private = parcel.private and not self.stands
+        made = prepare(session.pen, self.resource.folder, session.modes(self.namespace), private=private)
+        if not made and not self.stands:
+            modes = session.modes(self.namespace)
+            session.pen.set_mode(self.resource.folder.path, modes.private if private else modes.public)
+        new = sum([self._version(staged) for staged in self.wanted.values()])
+        with session.changing(self.resource, self.namespace) as locked:
+            self._keep_secret(locked)
+            locked.fix_kind(parcel.kind)
+            moved = self._tags(locked)
+        with suppress(OSError):
+            sweep(session.pen, self.resource.folder, uid=session.person.uid)
+        return Carried(
+            name=self.name,
+            versions=len(self.wanted),
+            new=new,
+            tags=self.resource.links().versions(),
+            moved=moved,
+        )
+
+    def _version(self, wanted: Staged) -> bool:
+        """One version, staged and published; False when it stood whole."""
+        if agrees(self.resource, wanted):
+            return False
+        session, writer = self.session, self.session.writer()
+        modes = session.modes(self.namespace)
+        with staging(session.pen, self.resource, modes, session.unique(), writer.note) as stage:
+            stage.refusal = self._changed
+            for file in wanted.tree.files:
+                stage.receive(file, self.parcel.opener(wanted.id, file))
+            staged = stage.finish(wanted)
+            stage.date(self._made(wanted.id))
+            with session.changing(self.resource, self.namespace) as locked:
+                return locked.publish(staged)
+
+    def _made(self, version: str) -> float | None:
+        """When it was made, elsewhere; not in the future, where it would be the newest for ever."""
+        made = self.parcel.made(version)
+        return made if made is not None and made <= self.session.clock() else None
+
+    def _changed(self, path: str) -> LhubError:
+        return Corrupt(f"{path} of {parcel_name(self.parcel)} is not what was published", hint="no tag was changed")
+
+    def _keep_secret(self, locked: Change) -> None:
+        if self.parcel.verifier and not self.stands:
+            locked.keep_secret(self.parcel.verifier)
+
+    def _tags(self, locked: Change) -> dict[str, str]:
+        """Pins, tags, diary; what is older than what stands here leaves the tags alone. Tag to where it was."""
+        parcel, session = self.parcel, self.session
+        everything = parcel.entries(session.pen, f"{locked.place.scratch(session.unique())}.git")
+        theirs, ours = _told(everything), _told(reversed(list(log(self.resource))))
+        if theirs and self.stands and len(ours) > len(theirs) and ours[: len(theirs)] == theirs:
+            session.notes(f"{self.name}: what comes is older than what is here, whose tags stay")
+            return {}
+        before = locked.links.versions()
+        self._refuse_tags()
+        for version in dict.fromkeys(parcel.tags.values()):
+            named = tuple(tag for tag, each in parcel.tags.items() if each == version)
+            locked.pin(tuple(tag for tag in named if tag in parcel.pins), version)
+            locked.move(named, version)
+        past = everything if not ours else theirs[len(ours) :] if theirs[: len(ours)] == ours else []
+        locked.record(*self._entries(locked, past))
+        return {tag: old for tag, old in before.items() if parcel.tags.get(tag, old) != old}
+
+    def _entries(self, locked: Change, past: list[Entry]) -> list[Entry]:
+        """What the diary is to be told: the past that came along, and by whom it came."""
+        state = locked.recorded or Recorded()
+        for entry in past:
+            state = state.after(entry)
+        links = self.resource.links()
+        now, visibility = self.session.clock(), locked.visibility()
+        lacking = missing(state, links.tags, visibility, now=now, account=account_of)
+        told = [self._as_import(locked, entry) for entry in lacking]
+        if past and not told and links.head:
+            tags = tuple(tag for tag, link in sorted(links.tags.items()) if link.version == links.head)
+            told = [replace(locked.entry("import"), version=links.head, tags=tags)]
+        return [*past, *told]
+
+    @staticmethod
+    def _as_import(locked: Change, entry: Entry) -> Entry:
+        mine = locked.entry("import")
+        return replace(entry, action=mine.action, name=mine.name, address=mine.address, when=mine.when, late=False)
+
+
+def _told(entries: Iterable[Entry]) -> list[Entry]:
+    """What a diary was told by its writers, to compare two: not what was made up for a killed one, nor imports."""
+    return [replace(entry, commit="") for entry in entries if not entry.late and entry.action != "import"]

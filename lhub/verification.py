@@ -1,0 +1,151 @@
+"""Verify: every byte of what one may see against its digest, and, if asked, mend what can be mended.
+
+>>> Verified(checked=3, bytes=120).ok
+True
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lhub.checkup import Damage, Tally, examine
+from lhub.errors import UsageError
+from lhub.names import Ref
+from lhub.repair import Repair, entries_of
+from lhub.session import Session
+from lhub.store import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong: where (a reference), what, and what to do."""
+
+    ref: str
+    problem: str
+    hint: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The value as `lhub verify --json` prints it."""
+        return {"ref": self.ref, "problem": self.problem, "hint": self.hint}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a verification found.
+
+    `checked` is the number of files looked at, `bytes` how many of their bytes were hashed; `quick`: only names and
+    sizes were; `findings` are what is wrong now, `repaired` what was wrong and is mended.
+    """
+
+    checked: int = 0
+    bytes: int = 0
+    quick: bool = False
+    findings: tuple[Finding, ...] = ()
+    repaired: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong (any more)."""
+        return not self.findings
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub verify --json` prints it."""
+        return {
+            "ok": self.ok,
+            "checked": self.checked,
+            "bytes": self.bytes,
+            "quick": self.quick,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "repaired": [finding.to_dict() for finding in self.repaired],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """How to verify: `quick` by names and sizes only; `repair` what can be, with good copies from `others` too.
+
+    `rebuild`: begin the diary of what is verified anew, from the versions and links.
+    """
+
+    quick: bool = False
+    repair: bool = False
+    rebuild: bool = False
+    others: tuple[Session, ...] = ()
+
+
+def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
+    """Verify one version, one resource, or everything that the caller may see."""
+    session.read_root()
+    if care.quick and care.repair:
+        raise UsageError("--quick looks only at names and sizes, which repairs nothing", hint="leave one of them out")
+    tally, found, repaired = Tally(quick=care.quick), list[Finding](), list[Finding]()
+    for namespace, resource, only in _what(session, ref):
+        own = session.keeps(namespace, resource)
+        if care.rebuild and own:
+            _rebuild(session, namespace, resource)
+        damages = _seen(resource, tally, only)
+        if damages and care.repair and own:
+            _mend(session, namespace, resource, damages, care)
+            left = _seen(resource, Tally(), only)
+            repaired += [_finding(resource, damage) for damage in damages if damage not in left]
+            damages = left
+        found += [_finding(resource, damage, own=own, tried=care.repair) for damage in damages]
+    return Verified(
+        checked=tally.files, bytes=tally.bytes, quick=care.quick, findings=tuple(found), repaired=tuple(repaired)
+    )
+
+
+def _what(session: Session, ref: Ref | None) -> Iterator[tuple[str | None, Resource, str | None]]:
+    """Namespace and resource of all that is to be verified, with the version where only one is."""
+    if ref is not None:
+        resource = session.seen(ref)
+        chosen = ref.tag or ref.version or ref.at
+        yield ref.namespace, resource, session.resolve(resource, ref) if chosen else None
+        return
+    for namespace, resource, _ in session.resources():
+        yield namespace, resource, None
+
+
+def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
+    """What is wrong; nothing for a resource that somebody deleted meanwhile."""
+    try:
+        return list(examine(resource, tally, only=only))
+    except FileNotFoundError:
+        if resource.status() is None:
+            return []
+        raise
+
+
+def _finding(resource: Resource, damage: Damage, *, own: bool = True, tried: bool = False) -> Finding:
+    hint = damage.hint
+    if not hint:
+        mend = f"lhub verify {resource.name} --repair --from ROOT" if tried else f"lhub verify {resource.name} --repair"
+        hint = f"{mend} looks for a good copy" if own else "its owner can mend it with lhub verify --repair"
+        if tried:
+            hint = f"no good copy was found here; {mend} asks another registry"
+    return Finding(ref=damage.ref(resource.name), problem=damage.problem, hint=hint)
+
+
+def _mend(session: Session, namespace: str | None, resource: Resource, damages: list[Damage], care: Care) -> None:
+    others = [other for each in care.others for other in _others(each, namespace, resource)]
+    with session.changing(resource, namespace) as locked:  # which has completed the diary and the links
+        repair = Repair(locked, others, iter(session.unique, None))
+        repair.mend([damage.version for damage in damages if damage.version], [d.blob for d in damages if d.blob])
+
+
+def _others(session: Session, namespace: str | None, resource: Resource) -> Iterator[Resource]:
+    """The resources of another registry that may have a good copy, that of the same name first."""
+    session.read_root()
+    same = session.resource(namespace, os.path.basename(resource.folder.path))
+    yield same
+    for _, other, _ in session.resources():
+        if other.folder.path != same.folder.path:
+            yield other
+
+
+def _rebuild(session: Session, namespace: str | None, resource: Resource) -> None:
+    with session.changing(resource, namespace) as locked:
+        locked.rebuild_diary(entries_of(locked))
+    session.notes(f"made the diary of {resource.name} anew; what it was is kept beside it")
