@@ -24,6 +24,9 @@ from lhub.names import is_tag
 from lhub.store import Resource, Version
 from lhub.tags import Links
 
+_PAUSE = 0.5
+"""Seconds after which what the diary lacks is looked at again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
@@ -66,7 +69,8 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
     yield from _kind(resource)
     yield from _tags(resource)
     digests: set[str] = set()
-    for version in sorted(filter(is_version, os.listdir(resource.folder.versions))):
+    named = {tag.version for tag in resource.links().tags.values() if resource.keeps(tag.version)}  # in the trash too
+    for version in sorted(named.union(filter(is_version, os.listdir(resource.folder.versions)))):
         yield from examine_version(resource, version, tally, digests)
     yield from _blobs(resource, tally, digests)
     yield from _diary(resource, quick=tally.quick)
@@ -222,7 +226,7 @@ def lags(resource: Resource) -> str:
     first = _lacking(resource)
     if not first:
         return ""
-    time.sleep(0.5)
+    time.sleep(_PAUSE)
     return first if _lacking(resource) == first else ""
 
 

@@ -416,11 +416,14 @@ def _deleted(session: Session, now: float | None, rule: Rule) -> Iterator[tuple[
     """Every deleted resource of the caller's that has had its grace; without `now`, by the clock of its trash."""
     for namespace in session.spaces():
         folder = session.folder.namespace(namespace)
-        names = [entry.name for entry in _entries(folder.trash) if entry.is_dir(follow_symlinks=False)]
-        names = [name for name in names if is_gone(name) or deleted_name(name)]
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in _entries(folder.trash)]
+        scratch = any(name.startswith(SCRATCH) for name, _ in found)
+        names = [name for name, is_folder in found if is_folder and (is_gone(name) or deleted_name(name))]
         names = [name for name in names if session.keeps(namespace, Resource(f"{folder.trash}/{name}", name))]
-        if not names or os.path.islink(folder.trash):
+        if os.path.islink(folder.trash) or not (names or scratch):
             continue
+        if now is None:
+            session.swept(folder.trash)
         clock = server_now(session.pen, f"{folder.trash}/{SCRATCH}{session.unique()}") if now is None else now
         for name in sorted(names):
             if is_gone(name) or _rested(f"{folder.trash}/{name}", clock) >= rule.grace:

@@ -94,7 +94,7 @@ class Session:
         except NotFound:
             self._make_root()
             return True
-        self._swept(self.root)
+        self.swept(self.root)
         return False
 
     def _make_root(self) -> None:
@@ -103,7 +103,7 @@ class Session:
             raise NotFound(f"{self.root} cannot be made, {parent} is not there", hint=f"mkdir -p {parent}")
         try:
             made = self.pen.make_folder(self.root, 0o755)
-            others = self._swept(self.root)
+            others = self.swept(self.root)
             if others and "registry.yaml" not in others:
                 raise Conflict(
                     f"{self.root} holds other things and is not a registry", hint="name an empty or a new folder"
@@ -126,7 +126,7 @@ class Session:
         """Make a namespace one's own by making its folder; Denied: it is somebody else's, Conflict: a case twin."""
         folder = self.folder.namespace(parse_namespace(name))
         self.make_root()
-        if other := twin(name, self._swept(self.root)):
+        if other := twin(name, self.swept(self.root)):
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
         try:
             made = self.pen.make_folder(folder.path, ONE_PERSON.public)
@@ -140,7 +140,7 @@ class Session:
         if made:
             self.pen.sync_folder(self.root)
 
-    def _swept(self, folder: str) -> list[str]:
+    def swept(self, folder: str) -> list[str]:
         """The names in a folder, after removing the scratch files that a kill of one's own left there."""
         names = os.listdir(folder)
         for name in names:
@@ -152,7 +152,7 @@ class Session:
 
     def _describe(self, folder: NamespaceFolder, mode: int) -> None:
         """Finish a namespace: its mode, its namespace.yaml; one that is finished is left alone."""
-        if "namespace.yaml" in self._swept(folder.path):
+        if "namespace.yaml" in self.swept(folder.path):
             return
         if not modes_of(os.lstat(folder.path).st_mode).inner & 0o020:
             self.pen.make_folders([folder.path], mode)
@@ -169,7 +169,7 @@ class Session:
         if os.path.lexists(folder.path) and not self.is_space(None):
             raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
         if os.path.lexists(folder.file):
-            self._swept(folder.path)
+            self.swept(folder.path)
             if root.st_uid == self.person.uid and not os.path.lexists(folder.trash):
                 self.make_trash(None)
             return

@@ -15,17 +15,18 @@ import re
 import signal
 import stat
 import subprocess
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lhub import history
+from lhub import commits
 from lhub.diary import Recorded
 from lhub.disk import Pen
 from lhub.errors import LhubError, NotFound
@@ -36,6 +37,7 @@ from tests.conftest import read_tree, write_tree
 
 SAME = "# in both; also an ignore list that is quicker to read than the built-in one\n"
 BOTH: dict[str, str | bytes] = {".gitignore": SAME, "data/stays.txt": SAME, "run.sh": SAME}
+BETWEEN = BOTH | {"executor.py": "between\n"}
 OLD, NEW = BOTH | {"executor.py": "old\n", "data/goes.txt": SAME}, BOTH | {"executor.py": "newer\n"}
 EVERY = bool(os.environ.get("LHUB_EVERY_STEP"))
 
@@ -89,6 +91,8 @@ class Verb:
     act: Callable[[Registry, Path], object]
     before: Callable[[Registry, Path], object]
     caller: str | None = "alice"
+    loses: tuple[str, ...] = ()
+    """The protected tags that it is told to remove."""
     own: str = ""
     """The places where it takes other steps than a verb above, if a common run may leave out the rest."""
 
@@ -122,6 +126,103 @@ def with_a_lost_diary(registry: Registry, old: Path) -> None:
             path.unlink()
 
 
+def twice(**options: Any) -> Callable[[Registry, Path], object]:
+    """Two versions: of the old folder, then of another that is no more like it than the new one."""
+
+    def push(registry: Registry, old: Path) -> None:
+        registry.push(old, "Hello", tags=["latest", "v1"])
+        registry.push(write_tree(old.parent / "between", BETWEEN), "Hello", **options)
+
+    return push
+
+
+def gone(registry: Registry, old: Path) -> None:
+    """A version that is noted, one in the trash, both for ages, each with a file of its own; and a deleted resource."""
+    twice()(registry, old)
+    registry.untag("alice/Hello", "v1")
+    registry.push(write_tree(old.parent / "more", BETWEEN | {"executor.py": "more\n"}), "Hello")
+    registry.gc()
+    place = Resource(str(registry.root / "alice/Hello"), "alice/Hello").folder
+    first = min(os.listdir(place.versions), key=lambda name: ("seen" not in name, name)).rpartition(".")[2]
+    os.utime(place.seen(first), (1, 1))
+    registry.gc()
+    registry.push(old, "Other")
+    registry.delete("alice/Other")
+
+
+class Later(Ruler):
+    """A ruler in a month when every grace is over: the file that tells the server's clock is made then."""
+
+    def write_new(self, path: str, data: bytes, mode: int, *, sync: bool = True) -> None:
+        super().write_new(path, data, mode, sync=sync)
+        if not data and ".seen." not in path:
+            os.utime(path, (time.time() + 30 * 86_400,) * 2)
+
+
+def collect(registry: Registry, new: Path) -> None:
+    """Collect in a month, with whatever pen was handed in."""
+    pen = registry.session.pen
+    later = Later(pen.at, pen.deed) if isinstance(pen, Ruler) else Later()
+    if isinstance(pen, Ruler):
+        later.steps, later.idle = pen.steps, pen.idle
+    month = 30 * 86_400
+    registry.session = replace(registry.session, pen=later, clock=lambda: time.time() + month)
+    while not registry.gc().empty:
+        pass
+
+
+def delete(registry: Registry, new: Path) -> None:
+    """Delete it; what is gone is brought back first, so that a writer comes who mends it where it lies."""
+    if not registry.list():
+        registry.restore("alice/Hello")
+    registry.delete("alice/Hello", unprotect=["v1"])
+
+
+def deleted(registry: Registry, old: Path) -> None:
+    """A resource with a protected tag, in the trash."""
+    pushed(tags=["v1"], protected_tags=["v2"])(registry, old)
+    registry.delete("alice/Hello", unprotect=["v2"])
+
+
+def restore(registry: Registry, new: Path) -> None:
+    """Bring it back; what is here is here, and then a writer comes who changes nothing."""
+    if registry.list():
+        registry.tag("alice/Hello:v1", "v1")
+    else:
+        registry.restore("alice/Hello")
+
+
+def unprotect(registry: Registry, new: Path) -> None:
+    """Delete a protected tag, that then is gone."""
+    standing = {tag for line in registry.list() for tag in line.tags}
+    registry.delete("alice/Hello:v1", unprotect=["v1"]) if "v1" in standing else registry.tag("alice/Hello", "latest")
+
+
+def elsewhere(registry: Registry, new: Path) -> Registry:
+    """Another registry of alice's, with the old and the new version of Hello, made at first use; the same pen."""
+    place = new.parent / "elsewhere"
+    if not place.exists():
+        other = Registry(place, namespace="alice")
+        other.push(new.parent / "old", "Hello", tags=["latest", "v1"], message="first")
+        other.push(new, "Hello", protected_tags=["v2"], tags=["latest"], message="second")
+        other.export("alice/Hello", path=new.parent / "hello.tar")
+    return Registry(place, namespace="alice", pen=registry.session.pen, timeout=20)
+
+
+def import_bundle(registry: Registry, new: Path) -> object:
+    elsewhere(registry, new)
+    return registry.import_bundle(new.parent / "hello.tar")
+
+
+def damage(registry: Registry, old: Path) -> None:
+    """A payload and its blob that flipped; the diary has the text."""
+    registry.push(old, "Hello")
+    payload = Path(registry.path("alice/Hello")) / "executor.py"
+    payload.chmod(0o644)
+    payload.write_bytes(b"odd\n")
+    payload.chmod(0o444)
+
+
 VERBS = {
     "init": Verb(before=lambda registry, old: None, act=lambda registry, new: registry.init()),
     "a first push": Verb(before=lambda registry, old: registry.init(), act=pushed(private=True)),
@@ -143,6 +244,20 @@ VERBS = {
         act=lambda registry, new: registry.tag("alice/Hello", "v1", "v2", protect=True),
     ),
     "visibility": Verb(before=pushed(), act=lambda registry, new: registry.visibility("alice/Hello", "private")),
+    "rollback": Verb(
+        before=twice(tags=["latest", "v2"]), act=lambda registry, new: registry.rollback("alice/Hello", "v1")
+    ),
+    "delete": Verb(before=pushed(tags=["latest"], protected_tags=["v1"]), act=delete, loses=("v1",)),
+    "restore": Verb(before=deleted, act=restore),
+    "delete a protected tag": Verb(before=pushed(tags=["latest"], protected_tags=["v1"]), act=unprotect, loses=("v1",)),
+    "gc": Verb(before=gone, act=collect),
+    "import": Verb(before=lambda registry, old: registry.init(), act=import_bundle),
+    "import over what stands": Verb(before=pushed(), act=import_bundle, own=r"^rename|^symlink|^unlink|^fast-import"),
+    "copy": Verb(
+        before=lambda registry, old: registry.init(),
+        act=lambda registry, new: elsewhere(registry, new).copy("alice/Hello", to=registry.root),
+        own=r"^rename|^symlink|^unlink|^fast-import",
+    ),
     "a push to a diary that does not read": Verb(
         before=with_a_lost_diary, act=pushed(tags=["latest", "v2"]), own=r"/history\.git"
     ),
@@ -176,11 +291,11 @@ class Stage:
         self.origin.mkdir()
         verb.before(self.registry(self.origin), self.old)
         self.before = self.look(self.origin)
-        self.contents = dict.fromkeys(self.before.tags.values(), OLD)
+        self.contents = self.payloads(self.origin)
         whole, ruler = self.copy("whole"), Ruler()
         verb.act(self.registry(whole, ruler), self.new)
         self.after, self.steps, self.idle = self.look(whole), ruler.steps, ruler.idle
-        self.contents |= {v: NEW for v in self.after.tags.values() if v not in self.contents}
+        self.contents |= self.payloads(whole)
         self.shape = shape(whole)
 
     def steps_to_try(self, *, idle: bool = False) -> Iterator[int]:
@@ -204,6 +319,11 @@ class Stage:
             clone(str(self.origin / "registry"), str(target / "registry"), {})
         return target
 
+    def payloads(self, place: Path) -> dict[str, dict[str, bytes]]:
+        """The files of each version that stands."""
+        versions = Path(self.resource(place).folder.versions)
+        return {path.parent.name: read_tree(path) for path in versions.glob("[0-9a-f]*/files")}
+
     def act(self, place: Path, pen: Pen | None = None) -> object:
         return self.verb.act(self.registry(place, pen), self.new)
 
@@ -224,13 +344,13 @@ class Stage:
         for tag in self.before.tags | self.after.tags | sight.tags:
             may = {self.before.tags.get(tag), self.after.tags.get(tag)}
             assert sight.tags.get(tag) in may, f"{tag} is at {sight.tags.get(tag)}, neither old nor new"
-        for tag in self.before.protected:
+        for tag in set(self.before.protected) - set(self.verb.loses):
             assert tag in sight.protected and sight.tags[tag] == self.before.tags[tag], f"{tag} is protected no more"
         for version, tag in {version: tag for tag, version in sight.tags.items()}.items():
             ref = f"{self.verb.resource}:{tag}" if self.verb.caller else f"jinahub://Hello:sesame-sesame/{tag}"
             pulled = registry.pull(ref, place / f"pulled-{tag}", force=True)
             assert (pulled.version, registry.show(ref).version) == (version, version)
-            assert read_tree(Path(pulled.path)) == as_bytes(self.contents[version]), f"{tag} is not whole"
+            assert read_tree(Path(pulled.path)) == self.contents[version], f"{tag} is not whole"
         return sight
 
     def hide(self, place: Path, sight: Sight) -> None:
@@ -240,6 +360,13 @@ class Stage:
             assert is_private(folder.stat().st_mode), "new bytes lie open that shall be private"
         if self.before.private and sight.private is False:
             assert sight.tags == self.after.tags, "it was made public before the new tags stood"
+
+    def verify(self, place: Path) -> None:
+        """Nothing is wrong but what the next change mends by itself."""
+        registry = self.registry(place)
+        if registry.root.joinpath("registry.yaml").exists():
+            serious = [finding for finding in registry.verify().findings if not finding.hint.startswith("the next ")]
+            assert serious == [], "verify finds what no change mends"
 
     def finish(self, place: Path, left: Sight) -> None:
         """The same once more succeeds, and then all is as if nothing had happened, whatever was left."""
@@ -255,8 +382,8 @@ class Stage:
     def tell(self, place: Path) -> None:
         """The diary tells what the links tell, and each change once."""
         told = Recorded()
-        for entry in reversed(list(history.log(self.resource(place)))):
-            assert told.after(entry) != told, f"the diary tells the same twice: {entry}"
+        for entry in reversed(list(commits.log(self.resource(place)))):
+            assert told.after(entry) != told or entry.action == "import", f"the diary tells the same twice: {entry}"
             told = told.after(entry)
         assert told.tags == self.after.tags, "the diary tells other tags than the links"
         assert told.pins == set(self.after.protected), "the diary tells other protected tags than the pins"
@@ -309,7 +436,7 @@ def shape(place: Path) -> set[str]:
     """Every name with its mode, but for those that chance or the number of tries makes."""
     found = set()
     for entry in below(place / "registry"):
-        name = os.path.relpath(entry.path, place)
+        name = re.sub(r"\.trash/\d+\.", ".trash/N.", os.path.relpath(entry.path, place))
         if not re.search("/builds/|/unreadable|/objects/[0-9a-f]{2}(/|$)|/objects/pack/", name) or "/lfs/" in name:
             found.add(f"{entry.stat(follow_symlinks=False).st_mode:o} {name}")
     return found
@@ -339,6 +466,7 @@ class Troubles:
 def stage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """The verb of this name, on a stage of its own."""
     monkeypatch.setattr("lhub.verifier._N", 2)  # a secret's cost is not what is measured here
+    monkeypatch.setattr("lhub.checkup._PAUSE", 0.0)  # nobody else changes anything
     return Stage(VERBS[request.param], tmp_path)
 
 
@@ -356,8 +484,27 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_the_next_writer_mends(
             assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "it was not killed"
             left = stage.read(place)
             stage.hide(place, left)
+            stage.verify(place)
             stage.finish(place, left)
+            stage.verify(place)
     troubles.none()
+
+
+def test_a_kill_at_any_step_of_a_repair_leaves_what_the_same_again_repairs(tmp_path: Path) -> None:
+    origin = Registry(tmp_path / "origin" / "registry", namespace="alice")
+    (tmp_path / "origin").mkdir()
+    damage(origin, write_tree(tmp_path / "old", OLD))
+    whole, ruler = tmp_path / "whole", Ruler()
+    clone(str(origin.root), str(whole), {})
+    assert Registry(whole, namespace="alice", pen=ruler).verify(repair=True).ok
+    for number in range(1, len(ruler.steps) + 1):
+        place = tmp_path / f"{number}"
+        clone(str(origin.root), str(place), {})
+        killed = Registry(place, namespace="alice", pen=Ruler(number, kill), timeout=20)
+        assert os.WIFSIGNALED(in_a_child(partial(killed.verify, repair=True)))
+        again = Registry(place, namespace="alice", timeout=20)
+        assert again.verify(repair=True).ok, ruler.steps[number - 1]
+        assert read_tree(Path(again.path("alice/Hello"))) == as_bytes(OLD), ruler.steps[number - 1]
 
 
 def full(step: str) -> None:
