@@ -49,6 +49,7 @@ class Place:
     maker: bool = True
     kind: str = "executor"
     secret: bool | None = None
+    keyless: bool = False
 
     @property
     def name(self) -> str:
@@ -103,11 +104,13 @@ def _refuse_named(verb: Verb, place: Place, *, caller: str | None) -> LhubError 
 def _refuse_unnamed(verb: Verb, place: Place, *, caller: str | None) -> LhubError | None:
     if not place.stands:
         return _refuse_new_unnamed(verb, place, caller=caller)
-    if place.kind == "docarray":
+    if place.kind == "docarray" and verb == "push":
         return Denied(
             f"{place.name} is a DocumentArray without a namespace, which is never updated",
             hint="push it under a namespace, as in alice/" + place.resource,
         )
+    if place.keyless:
+        return _refuse_keyless(verb, place)
     if place.secret is None and (verb == "push" or not place.private):
         return Conflict(
             f"{place.name} stands already and its secret was not given",
@@ -123,6 +126,16 @@ def _refuse_unnamed(verb: Verb, place: Place, *, caller: str | None) -> LhubErro
             f"the secret for {place.name} is not the right one", hint="it was printed once, at the first push"
         )
     return None
+
+
+def _refuse_keyless(verb: Verb, place: Place) -> LhubError | None:
+    """What was adopted, or imported without its secret: its maker may hide or delete it, nobody updates it."""
+    if verb == "push":
+        return Denied(
+            f"{place.name} came without a secret, so it is never updated",
+            hint="push it under a namespace, as in alice/" + place.resource,
+        )
+    return None if place.maker else Denied(f"{place.name} was made by another user", hint="its maker can do this")
 
 
 def _refuse_new_unnamed(verb: Verb, place: Place, *, caller: str | None) -> LhubError | None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from lhub.diary import Entry
-from lhub.disk import Pen, digest_of, digest_text, open_file
+from lhub.disk import Pen, digest_of, digest_text, listed, open_file
 from lhub.errors import LhubError, NotFound, UsageError
 from lhub.exchange import Carried, receive_all
 from lhub.folder import Packing, scan
@@ -60,22 +60,15 @@ def find(cache: str) -> list[Legacy]:
 def _packages(cache: str) -> Iterator[tuple[str, str]]:
     """Each package folder and its tag."""
     place = f"{cache}/jina/hub-package"
-    for name in _names(place):
-        for info in _names(f"{place}/{name}"):
-            if info.endswith(".dist-info") and os.path.isdir(f"{place}/{name}/{info}"):
-                yield f"{place}/{name}", info.removesuffix(".dist-info")
+    for package in listed(place):
+        for info in listed(package.path):
+            if info.name.endswith(".dist-info") and info.is_dir():
+                yield package.path, info.name.removesuffix(".dist-info")
 
 
 def _arrays(cache: str) -> Iterator[str]:
     place = f"{cache}/docarray"
-    yield from (f"{place}/{name}" for name in _names(place) if name.endswith(".da"))
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
+    yield from (entry.path for entry in listed(place) if entry.name.endswith(".da"))
 
 
 def _executor(package: tuple[str, str]) -> Legacy:

@@ -22,7 +22,7 @@ from typing import IO, Protocol
 
 from lhub.commits import log, tip_of
 from lhub.diary import Entry
-from lhub.disk import Pen, digest_text, is_folder, open_file
+from lhub.disk import Pen, digest_text, is_folder, open_file, read_small
 from lhub.errors import Conflict, Corrupt, LhubError, UsageError, clean, listing
 from lhub.folder import path_faults
 from lhub.history import SKELETON
@@ -43,17 +43,17 @@ from lhub.layout import (
     locate,
     read_link,
 )
-from lhub.manifest import LARGE, SMALL, format_text, read_format, read_kind, read_manifest, resource_text
+from lhub.manifest import HUGE, LARGE, SMALL, format_text, read_format, read_kind, read_manifest, resource_text
 from lhub.names import UNNAMED, is_inside, is_tag
 from lhub.staging import Opener, Staged, known
-from lhub.store import Resource
+from lhub.store import DAMAGED, Resource
 from lhub.tree import File, read_sums
 
 _MEMBERS = 2_000_000
 """Members of the largest bundle that is read: an index entry takes 300 bytes of memory."""
+_FAULTS = 200
 _HEADER = 1 << 20
 """Bytes of the longest header that is read: a name or an attribute, never a file's content."""
-_SUMS_LIMIT = 512 << 20
 _NOTHING = "nothing was imported; ask who made it"
 
 
@@ -125,9 +125,12 @@ class Shelved:
         without: frozenset[str] = frozenset(),
     ) -> None:
         self.source, self.namespace, self.resource = resource, namespace, os.path.basename(resource.folder.path)
-        self.kind, self.private = resource.kind() or "", is_private(os.lstat(resource.folder.path).st_mode)
+        self.kind = resource.kind() or resource.told_kind() or ""
+        if not self.kind:
+            raise Corrupt(f"{resource.name} does not tell its kind", hint=f"lhub verify {resource.name} --repair")
+        self.private = is_private(os.lstat(resource.folder.path).st_mode)
         links, self._whole = resource.links(), only is None
-        named = {name: each.version for name, each in links.tags.items() if self._whole or name == tag}
+        named = {name: each.version for name, each in links.tags.items() if tag in (None, name)}
         self.tags = {name: version for name, version in named.items() if only in (None, version)}
         self.pins = frozenset(links.protected) & self.tags.keys()
         self._versions = [only] if only else _by_age(resource)
@@ -144,7 +147,9 @@ class Shelved:
             manifest = opened.manifest()
             sums = opened.sums()
             folder = opened.folder()
-            texts = [_whole(f"{os.path.dirname(folder)}/{name}") for name in (MANIFEST, SUMS)]
+            texts = [read_small(name, limit=HUGE, beneath=opened.descriptor) for name in (MANIFEST, SUMS)]
+        if digest_text(texts[0]) != version:
+            raise Corrupt(f"manifest.yaml of {opened.where} is not what was published", hint=DAMAGED)
         executable = frozenset(manifest.executable)
         files = [
             File(path=path, digest=digest, size=_size(f"{folder}/{path}", opened.where), executable=path in executable)
@@ -189,7 +194,8 @@ class Shelved:
 
     def moved(self, tag: str) -> float:
         """When a tag was moved last."""
-        return os.lstat(self.source.folder.tag(tag)).st_mtime
+        links = (self.source.folder.pin(tag), self.source.folder.tag(tag))  # a kill may have come between the two
+        return next((os.lstat(path).st_mtime for path in links if os.path.lexists(path)), 0.0)
 
 
 def _by_age(resource: Resource) -> list[str]:
@@ -202,12 +208,6 @@ def _size(path: str, where: str) -> int:
         return os.lstat(path).st_size
     except OSError as error:
         raise Corrupt(f"{path.rpartition('/files/')[2]} of {where} is missing: {error.strerror}") from None
-
-
-def _whole(path: str) -> bytes:
-    descriptor = open_file(path)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(_SUMS_LIMIT)
 
 
 # into a tar
@@ -226,7 +226,7 @@ class Written:
 def write(parcels: Sequence[Shelved], target: IO[bytes], have: dict[str, frozenset[str]]) -> Written:
     """Write a bundle as a stream; every byte is verified on its way. `have`: digests to leave out, by resource."""
     written = Written()
-    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.TarFile(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
         _add_bytes(tar, "registry.yaml", format_text().encode())
         for parcel in parcels:
             _Packer(tar, parcel, written, have.get(parcel_name(parcel), frozenset())).pack()
@@ -280,6 +280,7 @@ class _Packer:
                 self.link(place.payload(file.path), tarfile.LNKTYPE, blob)
         _add_bytes(self.tar, place.sums, staged.sums_text, PAYLOAD)
         _add_bytes(self.tar, place.manifest, staged.manifest_text, PAYLOAD)
+        self.tar.members = []  # type: ignore[attr-defined]  # it would keep them all
         self.written.versions += 1
 
     def file(self, name: str, version: str, file: File, mode: int) -> None:
@@ -381,7 +382,7 @@ class Bundle:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.descriptor = open_file(path)
+        self.descriptor = open_file(os.path.realpath(path))  # it is an argument: a link that one typed is followed
         self.digests: dict[int, str] = {}
         try:
             self.members = dict(self._index())
@@ -396,34 +397,48 @@ class Bundle:
         os.close(self.descriptor)
 
     def _index(self) -> Iterator[tuple[str, Member]]:
-        end, faults, seen = os.fstat(self.descriptor).st_size, list[str](), set[str]()
-        try:
-            guarded = _Guarded(self.descriptor, self.path)
-            with tarfile.open(fileobj=guarded, mode="r:") as tar:
-                number = 0
-                while info := tar.next():
-                    tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-                    guarded.since, number = 0, number + 1
-                    name = info.name.removeprefix("./").rstrip("/")
-                    if name in ("", "."):
-                        continue
-                    if number > _MEMBERS:
-                        raise UsageError(f"{self.path} has more than {_MEMBERS} members", hint="export fewer resources")
-                    fault = _fault(info, name, end) or ("stands twice" if name in seen else "")
-                    seen.add(name)
-                    if fault:
-                        faults.append(f"{clean(name, lines=False)[:200]} {fault}")
-                    else:
-                        yield name, _member(info)
-                    if info.size < 0 or len(faults) > 200:
-                        break
-                else:
-                    if os.pread(self.descriptor, 512, tar.offset) != bytes(512):
-                        faults.append("the end is missing")
-        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-            raise UsageError(f"{self.path} is not a plain tar: {error}", hint=_hint(self.descriptor)) from None
+        """Every member by its name; all that cannot be a registry's is refused in one sentence."""
+        faults, seen = list[str](), set[str]()
+        for info in self._infos():
+            name = info.name.removeprefix("./").rstrip("/")
+            if name in ("", "."):
+                continue
+            fault = _fault(info, name) or ("stands twice" if name in seen else "")
+            seen.add(name)
+            if fault:
+                faults.append(f"{clean(name, lines=False)[:200]} {fault}")
+            else:
+                yield name, _member(info)
+            if info.size < 0 or len(faults) > _FAULTS:
+                break
         if faults:
             raise UsageError(listing(f"{self.path} is refused", faults), hint=_NOTHING)
+
+    def _infos(self) -> Iterator[tarfile.TarInfo]:
+        """The headers, with every way in which they can be no tar's."""
+        guarded, end = _Guarded(self.descriptor, self.path), os.fstat(self.descriptor).st_size
+        try:
+            with tarfile.open(fileobj=guarded, mode="r:") as tar:
+                for _ in range(_MEMBERS):
+                    info = tar.next()
+                    if info is None:
+                        break
+                    tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+                    guarded.since = 0
+                    if info.isreg() and info.offset_data + info.size > end:
+                        raise self._cut()
+                    yield info
+                else:
+                    raise UsageError(f"{self.path} has more than {_MEMBERS} members", hint="export fewer resources")
+                if os.pread(self.descriptor, 512, tar.offset) != bytes(512):
+                    raise self._cut()
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+            if "unexpected end" in str(error):
+                raise self._cut() from None
+            raise UsageError(f"{self.path} is not a plain tar: {error}", hint=_hint(self.descriptor)) from None
+
+    def _cut(self) -> Corrupt:
+        return Corrupt(f"{self.path} is cut short", hint="nothing was imported; make or fetch it again")
 
     def _check_registry(self) -> None:
         if "registry.yaml" not in self.members:
@@ -490,7 +505,7 @@ class _Guarded(io.RawIOBase):
         return True
 
 
-def _fault(info: tarfile.TarInfo, name: str, end: int) -> str:
+def _fault(info: tarfile.TarInfo, name: str) -> str:
     """Why a member cannot be a registry's, or an empty text."""
     try:
         name.encode()
@@ -498,8 +513,8 @@ def _fault(info: tarfile.TarInfo, name: str, end: int) -> str:
         return "has a name that is not UTF-8"
     if info.name.startswith("/") or not is_inside(name):
         return "leads out of the registry"
-    if info.size < 0 or info.offset_data + (info.size if info.isreg() else 0) > end:
-        return "is cut short"
+    if info.size < 0:
+        return "has less than no bytes"
     if info.issparse():
         return "is sparse, which can promise any number of bytes"
     if info.issym():
@@ -533,6 +548,10 @@ class Bundled:
 
     def __init__(self, bundle: Bundle, space: str, resource: str, names: list[str]) -> None:
         self.bundle, self.names, self.resource = bundle, names, resource
+        self._members: dict[str, list[str]] = {}
+        for name in names:
+            if (place := locate(name)) and place.version:
+                self._members.setdefault(place.version, []).append(name)
         self.namespace, self.place = None if space == UNNAMED else space, ResourceFolder(f"{space}/{resource}")
         self.name, self.verifier = parcel_name(self), None
         links = {name: bundle.members[name].target for name in names if bundle.members[name].kind == "symlink"}
@@ -565,8 +584,7 @@ class Bundled:
 
     def versions(self) -> list[str]:
         """The versions, as the bundle has them: oldest first."""
-        found = (locate(name) for name in self.names)
-        return list(dict.fromkeys(place.version for place in found if place and place.version))
+        return list(self._members)
 
     def staged(self, version: str) -> Staged:
         """The documents and files of a version, every byte verified; a file that the bundle has not has size -1."""
@@ -576,7 +594,7 @@ class Bundled:
 
     def _verified(self, version: str) -> Staged:
         folder, where = self.place.version(version), f"{self.name}@{version[:12]} in {self.bundle.path}"
-        text, sums_text = self._read(folder.manifest, LARGE), self._read(folder.sums, _SUMS_LIMIT)
+        text, sums_text = self._read(folder.manifest, LARGE), self._read(folder.sums, HUGE)
         if digest_text(text) != version:
             raise Corrupt(f"manifest.yaml of {where} is not what its name says", hint=_NOTHING)
         manifest = read_manifest(text, f"manifest.yaml of {where}")
@@ -597,7 +615,7 @@ class Bundled:
     def _see_only(self, folder: VersionFolder, sums: dict[str, str], where: str) -> None:
         """Refuse a payload that the version does not name."""
         prefix = f"{folder.files}/"
-        for name in self.names:
+        for name in self._members[os.path.basename(folder.path)]:
             path = name.removeprefix(prefix)
             if path != name and path not in sums and self.bundle.members[name].kind != "folder":
                 raise Corrupt(f"{clean(path, lines=False)} of {where} was not published", hint=_NOTHING)
@@ -605,7 +623,7 @@ class Bundled:
     def _file(self, folder: VersionFolder, path: str, digest: str, executable: bool) -> File:
         members = self.bundle.members
         member = members.get(folder.payload(path))
-        if member is not None and member.kind == "link":
+        if member is not None and member.kind == "link" and not executable:  # which would be a copy for each link
             if member.target not in members and member.target == self.place.blob(digest):
                 return File(path=path, digest=digest, size=-1, executable=executable)
             member = members.get(member.target)

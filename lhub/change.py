@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from lhub.commits import tip_of
@@ -20,11 +20,11 @@ from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
-from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, is_private, is_version, link_to, trash_name
+from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, going, is_private, is_version, link_to, trash_name
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.moments import timestamp
-from lhub.staging import ENDS, Staged, agrees, drop
+from lhub.staging import ENDS, LOOKED_AT, Staged, agrees, drop
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
 
@@ -106,6 +106,19 @@ def change(resource: Resource, modes: Modes, writer: Writer, *, visibility: str 
         yield change
 
 
+def clear_leftover(resource: Resource, modes: Modes, writer: Writer, aside: str) -> None:
+    """Remove what a first push left that did not get as far as a tag; Conflict when it has by now."""
+    with ExitStack() as stack:
+        with suppress(FileNotFoundError):  # it did not even get as far as a lock
+            stack.enter_context(held(resource.folder.lock, mode=modes.lock, timeout=writer.timeout, note=writer.note))
+        if resource.status() is None:
+            return
+        if resource.published():
+            raise Conflict(f"{resource.name} was pushed just now", hint="look again")
+        writer.pen.rename(resource.folder.path, aside)
+    writer.pen.remove_tree(aside)
+
+
 class Change:
     """What may be done while the lock is held; `warnings` are sentences about what did not work but lost nothing."""
 
@@ -154,6 +167,8 @@ class Change:
     def _bring_back(self, version: str) -> bool:
         """Take a version out of the trash; False when it is not there."""
         name = self.resource.in_trash(version)
+        if name is None:  # a collection that was killed, and whose lock did not hold, may have begun to remove it
+            name = next((name for name in os.listdir(self.place.versions) if going(name) == version), None)
         if name is None:
             return False
         self.pen.rename(f"{self.place.versions}/{name}", self.place.version(version).path)
@@ -246,8 +261,8 @@ class Change:
 
     # the steps of a push
 
-    def publish(self, staged: Staged) -> bool:
-        """Step 5: the staging folder becomes the version; False when it stood already."""
+    def publish(self, staged: Staged, *, reads: int = LOOKED_AT) -> bool:
+        """Step 5: the staging folder becomes the version; False when it stood already, as `agrees` tells."""
         final = self.place.version(staged.id).path
         for _ in range(3):
             if staged.folder is None:
@@ -260,7 +275,7 @@ class Change:
             except OSError as error:
                 if error.errno not in _STANDS:
                     raise
-                if agrees(self.resource, staged):
+                if agrees(self.resource, staged, reads=reads):
                     self.pen.sync_folder(self.place.versions)
                     return False
                 self.pen.rename(final, f"{self.place.versions}/{trash_name(staged.id, self.writer.clock())}")
@@ -338,6 +353,7 @@ class Change:
         if tip := tip_of(self.resource):
             self.diary.set_aside(tip)
         self.recorded = self.diary.add(Recorded(), *entries)
+        self._complete(self.visibility())
 
     def relocate(self, place: str) -> None:
         """The whole resource, its lock too, to another place in its namespace: what delete and restore are."""

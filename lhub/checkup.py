@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from lhub.commits import is_readable, log, tip_of
+from lhub.commits import fault, is_readable, log, tip_of
 from lhub.diary import Recorded, missing, replay
-from lhub.disk import digest_of, open_folder, opened_beneath
+from lhub.disk import digest_of, open_folder, opened_beneath, paths_below
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import PIN, is_version
@@ -36,6 +36,8 @@ class Damage:
     version: str | None = None
     blob: str | None = None
     tag: str | None = None
+    diary: bool = False
+    kind: bool = False
     hint: str = ""
 
     def ref(self, name: str) -> str:
@@ -79,9 +81,9 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
 def _kind(resource: Resource) -> Iterator[Damage]:
     try:
         if resource.kind() is None and resource.published():
-            yield Damage(problem="resource.yaml is missing", hint="the next push writes it")
+            yield Damage(problem="resource.yaml is missing", kind=True)
     except Corrupt as error:
-        yield Damage(problem=str(error), hint="it says one word, the kind: see lhub/FORMAT.md, section 3")
+        yield Damage(problem=str(error), kind=True)
 
 
 def _tags(resource: Resource) -> Iterator[Damage]:
@@ -91,7 +93,7 @@ def _tags(resource: Resource) -> Iterator[Damage]:
     for name, tag in links.tags.items():
         if not resource.keeps(tag.version):
             said = f"the tag {name} names version {tag.version[:12]}, which is not there"
-            yield Damage(problem=said, tag=name, version=tag.version, hint="lhub rollback moves it to one that stands")
+            yield Damage(problem=said, tag=name, version=tag.version)
         if tag.protected and not os.path.islink(resource.folder.tag(name)):
             yield Damage(problem=f"the protected tag {name} has no link", tag=name, hint="the next change makes it")
 
@@ -132,7 +134,7 @@ def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Dama
     manifest, total = opened.manifest(), 0
     folder = open_folder("files", beneath=opened.descriptor)
     try:
-        found = set(_walk(folder))
+        found = set(paths_below(folder))
         for path in sorted(found - sums.keys()):
             yield Damage(problem=f"{path} was not published", version=opened.id)
         for path, digest in sums.items():
@@ -155,21 +157,6 @@ def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Dama
         yield Damage(problem=f"its files have {total} bytes, {manifest.bytes} were published", version=opened.id)
 
 
-def _walk(folder: int, prefix: str = "") -> Iterator[str]:
-    """The paths of everything that is no folder below an open one; links are not followed."""
-    for entry in list(os.scandir(folder)):
-        path = f"{prefix}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            with suppress(FileNotFoundError):
-                below = open_folder(entry.name, beneath=folder)
-                try:
-                    yield from _walk(below, f"{path}/")
-                finally:
-                    os.close(below)
-        else:
-            yield path
-
-
 # blobs
 
 
@@ -179,7 +166,7 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
     with suppress(FileNotFoundError):
         store = open_folder(resource.folder.stores[1])
         try:
-            for path in _walk(store):
+            for path in paths_below(store):
                 digest = path.rpartition("/")[2]
                 if not is_version(digest):
                     continue
@@ -208,17 +195,25 @@ def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
 
 def _diary(resource: Resource, *, quick: bool) -> Iterator[Damage]:
     """Whether the diary reads, whole, and tells what the links tell."""
-    try:
-        tip = tip_of(resource)
-        list(log(resource))
-        if tip and not quick and not is_readable(resource, tip):
-            yield Damage(problem="the diary's newest entry does not read", hint="the next change begins it anew")
-            return
-    except Corrupt as error:
-        yield Damage(problem=str(error), hint=error.hint)
-        return
-    if lacking := lags(resource):
+    tip = tip_of(resource)
+    if tip and (why := _unread(resource, quick=quick)):
+        anew = "begins it anew from the versions and links"
+        lost = not is_readable(resource, tip)
+        hint = f"the next change {anew}" if lost else f"lhub verify {resource.name} --repair {anew}"
+        yield Damage(problem=why, hint=hint, diary=True)
+    elif lacking := lags(resource):
         yield Damage(problem=f"the diary lags: it does not tell of {lacking}", hint="the next change completes it")
+
+
+def _unread(resource: Resource, *, quick: bool) -> str:
+    """Why the diary cannot be read, all of it or, if `quick`, its entries; an empty text when it can."""
+    if not quick:
+        return fault(resource)
+    try:
+        list(log(resource))
+    except Corrupt as error:
+        return str(error)
+    return ""
 
 
 def lags(resource: Resource) -> str:

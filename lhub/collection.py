@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lhub.change import Change
-from lhub.disk import Pen
-from lhub.errors import Corrupt, LhubError, LockTimeout, UsageError
+from lhub.disk import Pen, listed
+from lhub.errors import Corrupt, Denied, LhubError, LockTimeout, UsageError
 from lhub.layout import (
     SCRATCH,
     NamespaceFolder,
@@ -34,6 +34,7 @@ from lhub.layout import (
 from lhub.lock import held
 from lhub.names import UNNAMED, is_tag
 from lhub.session import Session
+from lhub.staging import sweep
 from lhub.store import Resource
 
 SHORTEST = 600.0
@@ -133,6 +134,8 @@ def collect(session: Session, rule: Rule, confirm: Callable[[Collected], None] |
     """Collect in everything the caller owns; `confirm` is told what would go, and raises if it shall stay."""
     rule.check()
     session.read_root()
+    if session.caller is None:
+        raise Denied("nobody is logged in, so nothing here is yours to collect", hint="lhub login NAME")
     if dry_run or confirm:
         would = replace(_sum(_would(session, rule)), dry_run=dry_run)
         if dry_run:
@@ -166,14 +169,16 @@ def _does(session: Session, rule: Rule) -> Iterator[Collected]:
             found = plan(resource, session.person.uid, session.clock(), rule)
             if not own:
                 yield Collected(left=_left(resource, found))
-            elif not (found.empty and not found.left):
+                continue
+            with suppress(FileNotFoundError):  # what dead pushes left goes as well
+                sweep(session.pen, resource.folder, uid=session.person.uid)
+            if found.left or not found.empty:
                 yield _collect_in(session, namespace, resource, rule)
         except LockTimeout:
             yield Collected(left=(f"{resource.name}, which somebody is changing",))
-        except Corrupt as error:
-            yield Collected(left=(f"{resource.name}: {error}",))
-        except FileNotFoundError:
-            continue  # deleted meanwhile
+        except (LhubError, OSError) as error:
+            if resource.status() is not None:  # else it was deleted meanwhile
+                yield Collected(left=(f"{resource.name}: {error}",))
     for folder, name, namespace in _deleted(session, None, rule):
         yield _remove_deleted(session, folder, name, namespace)
 
@@ -205,21 +210,21 @@ def plan(resource: Resource, uid: int, now: float, rule: Rule) -> Plan:
     links = resource.links(names)
     if missed := [name for name in names if _is_link(resource, name) and name not in links.tags | links.odd]:
         raise Corrupt(f"its tag {missed[0]} was being moved")
-    listed = os.listdir(resource.folder.versions)
+    lying = os.listdir(resource.folder.versions)
     named = {tag.version for tag in links.tags.values()}
-    stays = named | set(_newest(resource, listed, rule.keep_last))
-    notes = {version: _age(resource.folder.seen(version), now) for version in filter(None, map(seen_note, listed))}
-    others = {name for name in listed if _owner(f"{resource.folder.versions}/{name}") not in (uid, None)}
-    loose = [name for name in sorted(listed) if is_version(name) and name not in stays]
-    needed = named - set(listed)  # a damaged one lies in the trash beside the good one in its place
-    old = [name for name in sorted(listed) if _is_over(resource, name, now, rule) and trashed(name) not in needed]
+    stays = named | set(_newest(resource, lying, rule.keep_last))
+    notes = {version: _age(resource.folder.seen(version), now) for version in filter(None, map(seen_note, lying))}
+    others = {name for name in lying if _owner(f"{resource.folder.versions}/{name}") not in (uid, None)}
+    loose = [name for name in sorted(lying) if is_version(name) and name not in stays]
+    needed = named - set(lying)  # a damaged one lies in the trash beside the good one in its place
+    old = [name for name in sorted(lying) if _is_over(resource, name, now, rule) and trashed(name) not in needed]
     going = [name for name in old if name not in others]
     found = Plan(
         note=tuple(version for version in loose if version not in notes and version not in others),
         trash=tuple(version for version in loose if notes.get(version, 0) >= rule.grace and version not in others),
         remove=tuple(going),
-        forget=tuple(sorted(version for version in notes if version in stays or version not in listed)),
-        blobs=tuple(_unnamed_blobs(resource, uid, listed, going, now, rule)),
+        forget=tuple(sorted(version for version in notes if version in stays or version not in lying)),
+        blobs=tuple(_unnamed_blobs(resource, uid, lying, going, now, rule)),
         damaged=tuple(_old_damaged(resource, uid, now, rule)),
         left=tuple(name for name in (*loose, *old) if name in others),
     )
@@ -232,9 +237,9 @@ def _is_link(resource: Resource, name: str) -> bool:
     return is_tag(name) and os.path.islink(f"{resource.folder.path}/{name}")
 
 
-def _newest(resource: Resource, listed: list[str], keep: int) -> list[str]:
+def _newest(resource: Resource, lying: list[str], keep: int) -> list[str]:
     """The versions that were made last, by the mtime of their folders, which nothing changes afterwards."""
-    versions = [name for name in listed if is_version(name)]
+    versions = [name for name in lying if is_version(name)]
     versions.sort(key=lambda name: (_mtime(resource.folder.version(name).path), name), reverse=True)
     return versions[:keep]
 
@@ -277,11 +282,17 @@ def _owner(path: str) -> int | None:
 
 
 def _unnamed_blobs(
-    resource: Resource, uid: int, listed: list[str], going: list[str], now: float, rule: Rule
+    resource: Resource, uid: int, lying: list[str], going: list[str], now: float, rule: Rule
 ) -> Iterator[str]:
     """The digests of blobs that nothing names and that are old; none at all while a version does not read."""
+    freed = Counter(status.st_ino for name in going for status in _files(f"{resource.folder.versions}/{name}"))
+    loose = []
+    for digest, status in _blobs(resource):
+        links = status.st_nlink - freed[status.st_ino]  # more than its own: a version's, or a push's right now
+        if links == 1 and status.st_uid == uid and now - status.st_mtime >= rule.grace:
+            loose.append(digest)
     digests: set[str] = set()
-    for name in listed:
+    for name in lying if loose else ():
         version = name if is_version(name) else trashed(name)
         if version and name not in going:
             try:
@@ -289,32 +300,21 @@ def _unnamed_blobs(
                     digests.update(opened.sums().values())
             except (LhubError, OSError):
                 return
-    freed = Counter(status.st_ino for name in going for status in _files(f"{resource.folder.versions}/{name}"))
-    for digest, status in _blobs(resource):
-        links = status.st_nlink - freed[status.st_ino]  # more than its own: a version's, or a push's right now
-        if digest not in digests and links == 1 and status.st_uid == uid and now - status.st_mtime >= rule.grace:
-            yield digest
+    yield from (digest for digest in loose if digest not in digests)
 
 
 def _blobs(resource: Resource) -> Iterator[tuple[str, os.stat_result]]:
     folder = resource.folder.stores[1]
-    for first in _entries(folder):
-        for second in _entries(first.path) if first.is_dir(follow_symlinks=False) else ():
-            for blob in _entries(second.path) if second.is_dir(follow_symlinks=False) else ():
+    for first in listed(folder):
+        for second in listed(first.path) if first.is_dir(follow_symlinks=False) else ():
+            for blob in listed(second.path) if second.is_dir(follow_symlinks=False) else ():
                 if is_version(blob.name) and blob.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
                         yield blob.name, blob.stat(follow_symlinks=False)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _old_damaged(resource: Resource, uid: int, now: float, rule: Rule) -> Iterator[str]:
-    for entry in _entries(resource.folder.damaged):
+    for entry in listed(resource.folder.damaged):
         if _owner(entry.path) == uid and _rested(entry.path, now) >= rule.grace:
             yield entry.name
 
@@ -334,7 +334,7 @@ def _files(path: str) -> Iterator[os.stat_result]:
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
-        for entry in _entries(path):
+        for entry in listed(path):
             yield from _files(entry.path)
     elif stat.S_ISREG(status.st_mode):
         yield status
@@ -387,7 +387,7 @@ def _remove(session: Session, locked: Change, name: str) -> None:
     place, version = locked.place, trashed(name)
     gone = f"{place.versions}/{name}"
     if version:
-        gone = place.gone(session.unique())
+        gone = place.gone(session.unique(), version)
         session.pen.rename(f"{place.versions}/{name}", gone)
         named = {tag.version for tag in locked.resource.links().tags.values()}
         if version in named and not locked.resource.has(version):
@@ -398,9 +398,14 @@ def _remove(session: Session, locked: Change, name: str) -> None:
 
 
 def _remove_blob(pen: Pen, locked: Change, digest: str, until: float) -> None:
-    """Take a blob out of its place, see that no push has linked or touched it meanwhile, then remove it."""
-    blob, aside = locked.place.blob(digest), f"{locked.scratch}.file"
+    """Take a blob out of its place, see that no push has linked or touched it meanwhile, then remove it.
+
+    It waits in the quarantine, where a kill leaves it for a grace and a repair finds it.
+    """
+    blob = locked.place.blob(digest)
+    aside = locked.place.quarantine(digest, locked.writer.clock())
     with suppress(FileNotFoundError):
+        pen.make_folders([locked.place.damaged], locked.modes.inner)
         pen.rename(blob, aside)
         status = os.lstat(aside)
         if status.st_nlink > 1 or status.st_mtime > until:
@@ -416,10 +421,12 @@ def _deleted(session: Session, now: float | None, rule: Rule) -> Iterator[tuple[
     """Every deleted resource of the caller's that has had its grace; without `now`, by the clock of its trash."""
     for namespace in session.spaces():
         folder = session.folder.namespace(namespace)
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in _entries(folder.trash)]
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listed(folder.trash)]
         scratch = any(name.startswith(SCRATCH) for name, _ in found)
         names = [name for name, is_folder in found if is_folder and (is_gone(name) or deleted_name(name))]
         names = [name for name in names if session.keeps(namespace, Resource(f"{folder.trash}/{name}", name))]
+        if not session.may_write(folder.trash):
+            continue
         if os.path.islink(folder.trash) or not (names or scratch):
             continue
         if now is None:

@@ -20,7 +20,7 @@ from lhub.commits import log
 from lhub.diary import Entry, replay
 from lhub.errors import Conflict, Denied, NotFound, UsageError
 from lhub.layout import deleted_name, since_name
-from lhub.names import Ref
+from lhub.names import Ref, twin
 from lhub.session import Session, seconds
 from lhub.store import Resource
 from lhub.tags import Links
@@ -120,6 +120,7 @@ def _restore_resource(session: Session, ref: Ref) -> Deleted:
     if session.place(ref.namespace, ref.resource).stands:
         raise taken
     session.no_twin(ref.namespace, ref.resource)
+    session.clear_leftover(ref.namespace, session.resource(ref.namespace, ref.resource))
     with session.changing(resource, ref.namespace) as locked:
         try:
             locked.relocate(place.path)
@@ -138,15 +139,20 @@ def _newest_deleted(session: Session, ref: Ref) -> Resource | None:
     if not session.is_space(ref.namespace) or not os.path.isdir(trash) or os.path.islink(trash):
         return None
     names = [name for name in os.listdir(trash) if deleted_name(name) == ref.resource and since_name(name) <= until]
-    names.sort(key=since_name)
-    return Resource(f"{trash}/{names[-1]}", ref.name) if names else None
+    names.sort(key=since_name, reverse=True)
+    found = (Resource(f"{trash}/{name}", ref.name) for name in names)
+    return next((each for each in found if each.status() and session.may_restore(ref.namespace, each)), None)
 
 
 def _restore_tag(session: Session, ref: Ref) -> Deleted:
     resource, tag = session.permitted("push", ref), ref.tag or ""
+    if ref.at:
+        raise UsageError(f"{ref} has a date, a tag comes back as it was last", hint="leave the date out")
     with session.changing(resource, ref.namespace) as locked:
         if tag in locked.links.tags:
             raise Conflict(f"{resource.name}:{tag} stands", hint="delete it first, or lhub rollback moves it")
+        if other := twin(tag, list(locked.links.tags)):
+            raise Conflict(f"the tag {tag} differs only by case from {other}", hint=f"delete {other} first")
         version, protected = _was(resource, tag)
         if not resource.keeps(version):
             raise NotFound(

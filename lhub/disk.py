@@ -384,6 +384,29 @@ def is_folder(path: str) -> bool:
         return False
 
 
+def listed(path: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing where there is none, or it may not be read."""
+    try:
+        return sorted(os.scandir(path), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def paths_below(folder: str | int, prefix: str = "") -> Iterator[str]:
+    """The paths of everything that is no folder below a folder (by its path or open); links are not followed."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            with suppress(FileNotFoundError):
+                opened = isinstance(folder, int)
+                below = open_folder(entry.name if opened else entry.path, beneath=int(folder) if opened else None)
+                try:
+                    yield from paths_below(below, f"{prefix}{entry.name}/")
+                finally:
+                    os.close(below)
+        else:
+            yield f"{prefix}{entry.name}"
+
+
 def open_folder(path: str, *, beneath: int | None = None) -> int:
     """A descriptor of a folder, never through a link in its last part."""
     return os.open(path, _FOLDER, dir_fd=beneath)

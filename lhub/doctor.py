@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from lhub.checkup import lags
 from lhub.commits import log
 from lhub.diary import Entry
+from lhub.disk import listed
 from lhub.errors import Corrupt, LhubError
 from lhub.layout import (
     NAMESPACE_FILE,
@@ -102,14 +103,9 @@ def _everything(session: Session) -> Iterator[_Found]:
 
 
 def _root(session: Session) -> Iterator[_Found]:
-    mode = os.stat(session.root).st_mode
-    if mode & 0o002 and not mode & stat.S_ISVTX:
-        yield _Found(
-            path=session.root,
-            problem="everybody may write here, and nothing keeps one user from renaming another's namespace",
-            hint=f"its owner sets the sticky bit: chmod 1777 {session.root}",
-        )
-    for entry in _entries(session.root):
+    yield from _open(session, session.root)
+    yield from _writable(session, session.folder.file, 0o022)
+    for entry in listed(session.root):
         if entry.name == REGISTRY_FILE or (is_space(entry.name) and entry.is_dir(follow_symlinks=False)):
             continue
         yield _scratch_or_foreign(session, entry, "a registry holds namespaces and registry.yaml")
@@ -117,7 +113,10 @@ def _root(session: Session) -> Iterator[_Found]:
 
 def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
     folder = session.folder.namespace(namespace)
-    for entry in _entries(folder.path):
+    for place in (folder.path, folder.trash):
+        yield from _open(session, place)
+    yield from _writable(session, folder.file, 0o002 if session.modes(namespace) is not ONE_PERSON else 0o022)
+    for entry in listed(folder.path):
         if entry.name in (NAMESPACE_FILE, ".tokens.yaml", TRASH):
             continue
         if is_name(entry.name) and entry.is_dir(follow_symlinks=False):
@@ -130,6 +129,19 @@ def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
                 )
             continue
         yield _scratch_or_foreign(session, entry, "a namespace holds resources, which are folders")
+
+
+def _open(session: Session, path: str) -> Iterator[_Found]:
+    """A folder in which others may rename and remove what is not theirs: the sticky bit keeps them from it."""
+    mode = _mode(path)
+    if mode is not None and mode & 0o022 and not mode & stat.S_ISVTX:
+        own = os.lstat(path).st_uid == session.person.uid
+        yield _Found(
+            path=path,
+            problem=f"its mode is {mode:04o}: others may write here, and rename or remove what is not theirs",
+            hint="the sticky bit keeps them from it",
+            remedy=(lambda: session.pen.set_mode(path, mode | stat.S_ISVTX)) if own else None,
+        )
 
 
 def _scratch_or_foreign(session: Session, entry: os.DirEntry[str], rule: str) -> _Found:
@@ -162,7 +174,7 @@ def _resource(session: Session, namespace: str | None, resource: Resource, *, ow
 def _names(session: Session, resource: Resource) -> Iterator[_Found]:
     """Names beside the tags that lhub did not make, and tags that lead out of the tree."""
     links = resource.links()
-    for entry in _entries(resource.folder.path):
+    for entry in listed(resource.folder.path):
         if entry.name in (RESOURCE_FILE, ".lhub") or entry.name in links.tags:
             continue
         if entry.name in links.odd:
@@ -176,14 +188,14 @@ def _names(session: Session, resource: Resource) -> Iterator[_Found]:
         else:
             yield _scratch_or_foreign(session, entry, "beside its tags a resource holds resource.yaml and .lhub")
     known = (is_version, trashed, seen_note, is_gone, lambda name: name.startswith(SCRATCH))
-    for entry in _entries(resource.folder.versions):
+    for entry in listed(resource.folder.versions):
         if not any(knows(entry.name) for knows in known):
             yield _scratch_or_foreign(session, entry, "this folder holds versions, named by 64 hex digits")
 
 
 def _unfinished(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
     """Staging whose maker is dead."""
-    for entry in _entries(resource.folder.versions):
+    for entry in listed(resource.folder.versions):
         if entry.name.startswith(SCRATCH) and entry.name.endswith(".lock") and is_dead(entry.path):
             when = timestamp(entry.stat(follow_symlinks=False).st_mtime)
             yield _Found(
@@ -250,8 +262,12 @@ def _modes(session: Session, resource: Resource, modes: Modes) -> Iterator[_Foun
     folder = resource.folder
     for path, wanted in _exact(resource, modes):
         mode = _mode(path)
-        if mode is not None and mode != wanted:
-            yield _mode_found(session, path, mode, wanted)
+        if mode is not None and mode & ~wanted:
+            yield _mode_found(session, path, mode, mode & wanted)
+        elif mode is not None and mode != wanted and path == resource.folder.path:
+            yield _Found(
+                path=path, problem=f"its mode is {mode:04o}, so not everybody may read it", hint=f"it was {wanted:04o}"
+            )
     forbidden = 0o022 if modes is ONE_PERSON else 0o002
     yield from _writable(session, folder.inside, forbidden)
     for entry in _below(folder.inside):
@@ -300,16 +316,9 @@ def _mode(path: str) -> int | None:
         return None
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        return sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
-
-
 def _below(folder: str) -> Iterator[os.DirEntry[str]]:
     """Everything below a folder, staging left out; links are not followed."""
-    for entry in _entries(folder):
+    for entry in listed(folder):
         yield entry
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(SCRATCH):
             yield from _below(entry.path)

@@ -11,20 +11,23 @@ pins come last, and the diary tells what it can of the past.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import IO
+from functools import partial
 
 from lhub.access import Place, refusal
 from lhub.bundle import Bundle, Parcel, Shelved, parcel_name, write
-from lhub.change import Change, prepare, protected_error
+from lhub.change import Change, prepare, protected_error, see_private
 from lhub.commits import log
 from lhub.diary import Entry, Recorded, missing
+from lhub.disk import read_small
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
+from lhub.fetch import new_file, refuse_inside
 from lhub.identity import account_of
+from lhub.manifest import SMALL
 from lhub.names import Ref, is_version_prefix, parse_namespace, parse_tag, twin
-from lhub.session import Session
+from lhub.session import Session, first_of
 from lhub.staging import Staged, agrees, known, staging, sweep
 from lhub.store import Resource
 
@@ -70,43 +73,53 @@ class Carried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """What a copy did: the resources carried, and the names of those that were skipped because they are others'."""
+    """What a copy did: the resources carried, the names of those skipped as others', those that failed, and why."""
 
     carried: tuple[Carried, ...]
     skipped: tuple[str, ...] = ()
+    failed: tuple[tuple[str, LhubError], ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub copy --json` prints it."""
-        return {"copied": [each.to_dict() for each in self.carried], "skipped": list(self.skipped)}
+        return {
+            "copied": [each.to_dict() for each in self.carried],
+            "skipped": list(self.skipped),
+            "failed": [{"name": name, **error.to_dict()} for name, error in self.failed],
+        }
 
 
 # export
 
 
-def export(
-    session: Session, refs: Sequence[Ref], target: IO[bytes], path: str, *, since: str | None = None
-) -> Exported:
-    """Write a bundle of what the references mean; `since` (a tag or version of each) leaves out what that had."""
+def export(sessions: Sequence[Session], refs: Sequence[Ref], path: str, *, since: str | None = None) -> Exported:
+    """Write a bundle of what the references mean; `since` (a tag or version of each) leaves out what that had.
+
+    What holds something private is readable by its maker only.
+    """
     if not refs:
         raise UsageError("nothing was named", hint="lhub export REF... -o FILE")
+    refuse_inside(path, (session.root for session in sessions))
     parcels, have = [], {}
     for ref in dict.fromkeys(refs):
-        parcel, digests = _parcel(session, ref, since)
+        parcel, digests = first_of(sessions, ref, partial(_parcel, ref=ref, since=since))
+        if parcel.namespace is None and parcel.private:
+            raise Denied(
+                f"{ref.name} is private by its secret, which no bundle carries",
+                hint="lhub copy takes it to another registry",
+            )
         parcels.append(parcel)
         have[parcel_name(parcel)] = digests
     names = [parcel_name(parcel) for parcel in parcels]
     if double := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{double} was named twice", hint="name a resource once, whole or by one tag")
-    written = write(parcels, target, have)
+    mode = 0o600 if any(parcel.private for parcel in parcels) else 0o666
+    with new_file(path, sessions[0].unique(), mode=mode) as target:
+        written = write(parcels, target, have)
     return Exported(path=path, resources=written.resources, versions=written.versions, bytes=written.bytes)
 
 
-def _parcel(session: Session, ref: Ref, since: str | None) -> tuple[Shelved, frozenset[str]]:
+def _parcel(session: Session, ref: Ref, since: str | None = None) -> tuple[Shelved, frozenset[str]]:
     resource = session.seen(ref)
-    if ref.namespace is None and session.place_seen(None, ref.resource).private:
-        raise Denied(
-            f"{ref.name} is private by its secret, which no bundle carries", hint="pull it, and push it where it goes"
-        )
     only = session.resolve(resource, ref) if ref.tag or ref.version or ref.at else None
     without, digests = _before(session, resource, ref, since) if since else (frozenset[str](), frozenset[str]())
     if only in without:
@@ -154,32 +167,38 @@ def import_bundle(session: Session, path: str, namespace: str | None = None) -> 
         bundle.close()
 
 
-def copy(session: Session, target: Session, refs: Sequence[Ref], namespace: str | None = None) -> Copied:
-    """Carry resources to another registry; without references, all of the caller's own."""
+def copy(sessions: Sequence[Session], target: Session, refs: Sequence[Ref], namespace: str | None = None) -> Copied:
+    """Carry resources to another registry; without references, all of the caller's own that can be carried."""
+    session = sessions[0]
     session.read_root()
-    if session.root == target.root:
+    if any(each.root == target.root for each in sessions):
         raise UsageError("source and target are one registry", hint="--to names another")
-    skipped: list[str] = []
-    parcels = [_parcel(session, ref, None)[0] for ref in refs] if refs else list(_own(session, skipped))
-    for parcel in parcels:
-        if parcel.namespace is None and session.keeps(None, parcel.source):
-            with suppress(OSError):
-                parcel.verifier = _verifier(parcel.source)
-    return Copied(carried=tuple(receive_all(target, parcels, namespace)), skipped=tuple(skipped))
+    if not refs:
+        return _copy_all(session, target, namespace)
+    parcels = [first_of(sessions, ref, partial(_parcel, ref=ref))[0] for ref in refs]
+    return Copied(carried=tuple(receive_all(target, list(map(_with_verifier, parcels)), namespace)))
 
 
-def _own(session: Session, skipped: list[str]) -> Iterator[Shelved]:
-    for namespace, resource, own in session.resources():
-        if own:
-            yield Shelved(resource, namespace)
-        else:
+def _copy_all(session: Session, target: Session, namespace: str | None) -> Copied:
+    """One after the other; what cannot be carried does not keep the rest from being."""
+    carried, skipped, failed = list[Carried](), list[str](), list[tuple[str, LhubError]]()
+    for space, resource, own in session.resources():
+        if not own:
             skipped.append(resource.name)
+            continue
+        try:
+            carried += receive_all(target, [_with_verifier(Shelved(resource, space))], namespace)
+        except LhubError as error:
+            failed.append((resource.name, error))
+    return Copied(carried=tuple(carried), skipped=tuple(skipped), failed=tuple(failed))
 
 
-def _verifier(resource: Resource) -> bytes | None:
-    from lhub.disk import read_small  # for resources without a namespace only
-
-    return read_small(resource.folder.secret, limit=64 << 10) if os.path.lexists(resource.folder.secret) else None
+def _with_verifier(parcel: Shelved) -> Shelved:
+    """What has no namespace takes the verifier of its secret along, where the kernel lets the caller read it."""
+    if parcel.namespace is None:
+        with suppress(OSError, LhubError):
+            parcel.verifier = read_small(parcel.source.folder.secret, limit=SMALL)
+    return parcel
 
 
 def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | None) -> list[Carried]:
@@ -188,12 +207,20 @@ def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | No
     names = [receiver.name for receiver in receivers]
     if double := next((name for name in names if names.count(name) > 1), None):
         raise Conflict(f"two resources would both be {double}", hint="without --as each keeps its namespace")
+    if double := _twins(names):
+        raise Conflict(f"{double} differs only by case from another that comes along", hint="some disks keep only one")
     if os.path.lexists(session.root):
         session.read_root()
     for receiver in receivers:
         receiver.refuse()
     _refuse_room(session, sum(receiver.lacking() for receiver in receivers))
     return [receiver.receive() for receiver in receivers]
+
+
+def _twins(names: Iterable[str]) -> str | None:
+    """A name that differs only by case from one before it."""
+    seen: dict[str, str] = {}
+    return next((name for name in names if seen.setdefault(name.lower(), name) != name), None)
 
 
 def _refuse_room(session: Session, size: int) -> None:
@@ -226,12 +253,9 @@ class _Receiver:
         session.no_twin(self.namespace, parcel.resource)
         if self.stands and place.kind != parcel.kind:
             raise Conflict(
-                f"{self.name} holds {place.kind}, what comes is {parcel.kind}", hint="--as puts it under another name"
+                f"{self.name} holds {place.kind}, what comes is {parcel.kind}", hint="--as NAMESPACE keeps them apart"
             )
-        if self.stands and parcel.private and not place.private:
-            raise Conflict(
-                f"{self.name} is public here, what comes is private", hint=f"first: lhub visibility {self.name} private"
-            )
+        self._refuse_opening(place)
         self._refuse_tags()
         for version in parcel.versions():
             self.wanted[version] = self._resolved(parcel.staged(version))
@@ -241,24 +265,40 @@ class _Receiver:
                 hint="import the bundle that this one continues first",
             )
 
+    def _refuse_opening(self, place: Place) -> None:
+        if self.stands and self.parcel.private and not place.private:
+            raise Conflict(
+                f"{self.name} is public here, what comes is private", hint=f"first: lhub visibility {self.name} private"
+            )
+
     def _refuse_place(self, place: Place) -> None:
         if self.namespace is not None:
             if error := refusal("push", place, caller=self.session.caller):
                 raise error if not isinstance(error, Denied) else self._denied(error)
-        elif self.stands and not (place.maker and self._same_tags()):
+        elif self.stands and not (place.maker and (self._same_secret() or self._fits())):
             raise Conflict(f"{self.name} stands already, and is never updated so", hint="--as NAMESPACE takes it there")
         elif self.parcel.private and self.parcel.verifier is None and not self.stands:
             raise Denied(f"{self.name} is private by a secret that did not come along", hint="--as NAMESPACE takes it")
+
+    def _same_secret(self) -> bool:
+        """Whether the verifier that came along is the one that stands: made from one secret, with one salt."""
+        with suppress(OSError, LhubError):
+            return self.parcel.verifier == read_small(self.resource.folder.secret, limit=SMALL)
+        return False
 
     def _denied(self, error: Denied) -> Denied:
         mine = self.session.caller
         return Denied(str(error), hint=f"--as {mine} takes it under your own namespace" if mine else "lhub login NAME")
 
-    def _same_tags(self) -> bool:
-        return all(self.resource.links().versions().get(tag) == it for tag, it in self.parcel.tags.items())
+    def _fits(self) -> bool:
+        """Whether no tag that comes stands elsewhere: what a kill left is finished."""
+        here = self.resource.links().versions()
+        return all(here.get(tag, version) == version for tag, version in self.parcel.tags.items())
 
     def _refuse_tags(self) -> None:
         links = self.resource.links() if self.stands else None
+        if odd := _twins(self.parcel.tags):
+            raise Conflict(f"the tag {odd} of {self.name} differs only by case from another that comes along")
         for tag, version in self.parcel.tags.items():
             if links and (other := twin(tag, list(links.tags))):
                 raise Conflict(
@@ -287,36 +327,47 @@ class _Receiver:
         return version in self.wanted or (self.stands and self.resource.keeps(version))
 
     def lacking(self) -> int:
-        """Bytes that are not here yet, at most."""
-        sizes = {file.digest: file.size for staged in self.wanted.values() for file in staged.tree.files}
-        blob = self.resource.folder.blob
-        return sum(size for digest, size in sizes.items() if not os.path.lexists(blob(digest)))
+        """Bytes that are not here yet, at most: each blob once, and each executable file, which is a copy."""
+        blobs: dict[str, int] = {}
+        copies = 0
+        for staged in self.wanted.values():
+            if not (self.stands and self.resource.has(staged.id)):
+                blobs |= {file.digest: file.size for file in staged.tree.files}
+                copies += sum(file.size for file in staged.tree.files if file.executable)
+        place = self.resource.folder.blob
+        return copies + sum(size for digest, size in blobs.items() if not os.path.lexists(place(digest)))
 
     # what is done
 
     def receive(self) -> Carried:
         """Versions, then pins and tags, then the diary."""
-        session, parcel = self.session, self.parcel
+        session = self.session
         session.claim(self.namespace) if self.namespace else session.claim_unnamed()
-        private = parcel.private and not self.stands
-        made = prepare(session.pen, self.resource.folder, session.modes(self.namespace), private=private)
-        if not made and not self.stands:
-            modes = session.modes(self.namespace)
-            session.pen.set_mode(self.resource.folder.path, modes.private if private else modes.public)
+        self._settle()
         new = sum([self._version(staged) for staged in self.wanted.values()])
         with session.changing(self.resource, self.namespace) as locked:
-            self._keep_secret(locked)
-            locked.fix_kind(parcel.kind)
+            if self.parcel.verifier and self.namespace is None and not self.stands:
+                locked.keep_secret(self.parcel.verifier)
+            locked.fix_kind(self.parcel.kind)
             moved = self._tags(locked)
         with suppress(OSError):
             sweep(session.pen, self.resource.folder, uid=session.person.uid)
-        return Carried(
-            name=self.name,
-            versions=len(self.wanted),
-            new=new,
-            tags=self.resource.links().versions(),
-            moved=moved,
-        )
+        tags = self.resource.links().versions()
+        return Carried(name=self.name, versions=len(self.wanted), new=new, tags=tags, moved=moved)
+
+    def _settle(self) -> None:
+        """The folders, with their final privacy; hashing a bundle takes long, so it is looked at again what stands."""
+        session, private = self.session, self.parcel.private
+        place = session.place(self.namespace, self.parcel.resource)
+        if place.stands and not self.stands:
+            raise Conflict(f"{self.name} was pushed while this was verified", hint="look again")
+        self._refuse_opening(place)
+        if not place.stands and place.private != private and self.resource.status():
+            session.clear_leftover(self.namespace, self.resource)  # of another privacy: not to be opened, nor filled
+        modes = session.modes(self.namespace)
+        prepare(session.pen, self.resource.folder, modes, private=private and not self.stands)
+        if private:
+            see_private(self.resource.folder.path)
 
     def _version(self, wanted: Staged) -> bool:
         """One version, staged and published; False when it stood whole."""
@@ -341,27 +392,31 @@ class _Receiver:
     def _changed(self, path: str) -> LhubError:
         return Corrupt(f"{path} of {parcel_name(self.parcel)} is not what was published", hint="no tag was changed")
 
-    def _keep_secret(self, locked: Change) -> None:
-        if self.parcel.verifier and not self.stands:
-            locked.keep_secret(self.parcel.verifier)
-
     def _tags(self, locked: Change) -> dict[str, str]:
         """Pins, tags, diary; what is older than what stands here leaves the tags alone. Tag to where it was."""
-        parcel, session = self.parcel, self.session
-        everything = parcel.entries(session.pen, f"{locked.place.scratch(session.unique())}.git")
-        theirs, ours = _told(everything), _told(reversed(list(log(self.resource))))
-        if theirs and self.stands and len(ours) > len(theirs) and ours[: len(theirs)] == theirs:
-            session.notes(f"{self.name}: what comes is older than what is here, whose tags stay")
+        parcel, before = self.parcel, locked.links.versions()
+        past = self._past(locked)
+        if past is None:
+            self.session.notes(f"{self.name}: what comes is older than what is here, whose tags stay")
             return {}
-        before = locked.links.versions()
         self._refuse_tags()
         for version in dict.fromkeys(parcel.tags.values()):
             named = tuple(tag for tag, each in parcel.tags.items() if each == version)
             locked.pin(tuple(tag for tag in named if tag in parcel.pins), version)
             locked.move(named, version)
-        past = everything if not ours else theirs[len(ours) :] if theirs[: len(ours)] == ours else []
         locked.record(*self._entries(locked, past))
         return {tag: old for tag, old in before.items() if parcel.tags.get(tag, old) != old}
+
+    def _past(self, locked: Change) -> list[Entry] | None:
+        """What the diary here has not been told yet of the one that comes; None where that is older than this one."""
+        scratch = f"{locked.place.scratch(self.session.unique())}.git"
+        everything = self.parcel.entries(self.session.pen, scratch)
+        theirs, ours = _told(everything), _told(reversed(list(log(self.resource))))
+        if theirs and self.stands and len(ours) > len(theirs) and ours[: len(theirs)] == theirs:
+            return None
+        if not ours:
+            return everything
+        return theirs[len(ours) :] if theirs[: len(ours)] == ours else []
 
     def _entries(self, locked: Change, past: list[Entry]) -> list[Entry]:
         """What the diary is to be told: the past that came along, and by whom it came."""
@@ -372,9 +427,10 @@ class _Receiver:
         now, visibility = self.session.clock(), locked.visibility()
         lacking = missing(state, links.tags, visibility, now=now, account=account_of)
         told = [self._as_import(locked, entry) for entry in lacking]
-        if past and not told and links.head:
-            tags = tuple(tag for tag, link in sorted(links.tags.items()) if link.version == links.head)
-            told = [replace(locked.entry("import"), version=links.head, tags=tags)]
+        version = links.head or next(reversed(self.wanted), None)
+        if not told and version and (past or not self.resource.published()):
+            tags = tuple(tag for tag, link in sorted(links.tags.items()) if link.version == version)
+            told = [replace(locked.entry("import"), version=version, tags=tags)]
         return [*past, *told]
 
     @staticmethod

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from lhub.disk import Pen, is_folder, sync_descriptor, transfer
+from lhub.disk import NO_LINKS, Pen, is_folder, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, UsageError
 from lhub.names import Ref
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _BUFFER = 1 << 20
 """Bytes that are written at once to a file of our own."""
 
@@ -52,13 +53,20 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:
     """Refuse a destination that would lose something."""
-    for kept in (session.root, *session.keep):
+    registries = dict.fromkeys((session.root, *session.roots))
+    for kept in (*registries, *session.keep):
         if (os.path.realpath(kept) + "/").startswith(os.path.realpath(path).rstrip("/") + "/"):
             raise UsageError(f"{path} is not replaced, since it is or holds {kept}", hint="name a new folder")
-    if os.path.realpath(path).startswith(os.path.realpath(session.root) + "/"):
-        raise UsageError(f"{path} lies in the registry", hint="name a folder elsewhere")
+    refuse_inside(path, registries)
     if os.path.lexists(path) and not force:
         raise Conflict(f"{path} exists already", hint="--force replaces it, another DEST leaves it alone")
+
+
+def refuse_inside(path: str, registries: Iterable[str]) -> None:
+    """Refuse a destination in a registry, where nothing but a pen of lhub's writes."""
+    for root in registries:
+        if os.path.realpath(path).startswith(os.path.realpath(root) + "/"):
+            raise UsageError(f"{path} lies in the registry {root}", hint="name a place elsewhere")
 
 
 @contextmanager
@@ -111,7 +119,7 @@ def _copy(source: int, destination: str) -> str:
 
 
 @contextmanager
-def new_file(path: str, unique: str) -> Iterator[IO[bytes]]:
+def new_file(path: str, unique: str, *, mode: int) -> Iterator[IO[bytes]]:
     """A file to be written, which is at `path` when all went well, and nowhere else at the end."""
     where = os.path.abspath(path)
     taken = Conflict(f"{path} exists already", hint="name a new file, or remove that one")
@@ -119,7 +127,7 @@ def new_file(path: str, unique: str) -> Iterator[IO[bytes]]:
         raise taken
     scratch = f"{os.path.dirname(where)}/.{os.path.basename(where)}.lhub-{unique}"
     try:
-        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except OSError as error:
         raise LhubError(f"{path} cannot be written: {error.strerror}", hint="name a file elsewhere") from None
     try:
@@ -127,13 +135,25 @@ def new_file(path: str, unique: str) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             sync_descriptor(descriptor)
-        if os.path.lexists(where):
-            raise taken
-        os.rename(scratch, where)
+        _name_new(scratch, where)
+    except FileExistsError:
+        raise taken from None
     except OSError as error:
+        if error.errno not in _FULL:
+            raise
         raise LhubError(f"{path} was not written: {error.strerror}", hint="nothing is left of it") from None
     finally:
         Pen().unlink(scratch)
+
+
+def _name_new(scratch: str, path: str) -> None:
+    """Give a finished file its name, exclusively; FileExistsError when something of that name came meanwhile."""
+    try:
+        os.link(scratch, path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS or os.path.lexists(path):
+            raise
+        os.rename(scratch, path)
 
 
 def _put(folder: str, path: str, *, force: bool) -> None:

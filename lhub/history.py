@@ -24,6 +24,7 @@ from lhub.diary import Entry, Recorded, read_recorded, replay, write_recorded
 from lhub.disk import Pen, open_file, read_open, read_small
 from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, STAGING, SUMS, Modes, VersionFolder
+from lhub.manifest import HUGE
 from lhub.store import Resource
 from lhub.tree import read_sums
 
@@ -234,7 +235,7 @@ class _Files:
         self.files = {path: (digest, path in executable) for path, digest in sums.items()}
 
     def read(self, name: str) -> bytes:
-        return read_small(f"{self.folder.path}/{name}", limit=512 << 20)
+        return read_small(f"{self.folder.path}/{name}", limit=HUGE)
 
     def size(self, path: str) -> int:
         return os.lstat(self.folder.payload(path)).st_size

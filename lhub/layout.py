@@ -202,9 +202,13 @@ class ResourceFolder(_Folder):
         """The note that a collection found a version without a tag; its mtime is when."""
         return f"{self.path}/.lhub/versions/{_SEEN}{version}"
 
-    def gone(self, unique: str) -> str:
+    def gone(self, unique: str, version: str) -> str:
         """The name of a version that is being removed for good."""
-        return f"{self.path}/.lhub/versions/{_GONE}{unique}"
+        return f"{self.path}/.lhub/versions/{_GONE}{unique}.{version}"
+
+    def quarantine(self, digest: str, when: float) -> str:
+        """Where a blob is put aside at this second."""
+        return f"{self.path}/.lhub/damaged/{int(when)}.{digest}"
 
     def scratch(self, unique: str) -> str:
         """A name to stage under; `.lock`, `.link` and `.file` are appended for what belongs to it."""
@@ -294,6 +298,12 @@ def seen_note(name: str) -> str | None:
 def is_gone(name: str) -> bool:
     """Whether a name under `versions/`, or in a namespace's trash, is something that is being removed for good."""
     return name.startswith(_GONE)
+
+
+def going(name: str) -> str | None:
+    """The version id of a name under `versions/` that is being removed for good."""
+    version = name.rpartition(".")[2]
+    return version if is_gone(name) and is_version(version) else None
 
 
 def since_name(name: str) -> float:

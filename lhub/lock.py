@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from lhub.disk import read_small
+from lhub.disk import open_file, read_small
 from lhub.errors import Denied, LhubError, LockTimeout
 
 _NOTE = 200
@@ -45,6 +45,20 @@ def held(
             lock.release()
         if time.monotonic() > deadline:  # the names of this file system never agree with what they open
             raise _timeout(path)
+
+
+def is_free(path: str) -> bool:
+    """Whether nobody holds the lock at `path`; nothing is written to find out."""
+    import fcntl  # not on every system
+
+    descriptor = open_file(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 class _Held:

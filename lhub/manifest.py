@@ -30,6 +30,8 @@ FORMAT = 1
 KINDS = ("executor", "docarray", "files", "base")
 SMALL, LARGE = 64 * 1024, 4 * 1024 * 1024
 """Bytes: more than any honest registry.yaml or resource.yaml, and any honest manifest.yaml, has."""
+HUGE = 512 * 1024 * 1024
+"""Bytes of the longest SHA256SUMS: some five million files."""
 _DEPTH = 16
 
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_./-]*"

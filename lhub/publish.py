@@ -224,12 +224,13 @@ def _settle(session: Session, target: _Target, order: Order) -> None:
     session.claim(place.namespace) if place.namespace else session.claim_unnamed()
     modes = session.modes(place.namespace)
     private = order.visibility == "private"
+    if target.first and place.private and not private:  # of a private push that was killed: not to be opened
+        session.clear_leftover(place.namespace, target.resource)
     made = prepare(session.pen, target.resource.folder, modes, private=private)
     hide = private and not place.private
-    if not made and (hide or (target.first and place.private != private)):
-        session.pen.set_mode(target.resource.folder.path, modes.private if private else modes.public)
-        if private:
-            see_private(target.resource.folder.path)
+    if not made and hide:
+        session.pen.set_mode(target.resource.folder.path, modes.private)
+        see_private(target.resource.folder.path)
 
 
 # steps 2 to 9

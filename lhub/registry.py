@@ -73,9 +73,10 @@ class Registry:
             notes=notes,
             timeout=timeout,
             keep=tuple(keep),
+            roots=tuple(os.path.realpath(os.fspath(each)) for each in also),
         )
-        roots = dict.fromkeys((self.session.root, *(os.path.realpath(os.fspath(each)) for each in also)))
-        self.sessions = tuple(replace(self.session, root=each) for each in roots)
+        roots = dict.fromkeys((self.session.root, *self.session.roots))
+        self.sessions = tuple(replace(self.session, root=each, roots=tuple(roots)) for each in roots)
 
     @property
     def root(self) -> Path:
@@ -279,8 +280,10 @@ class Registry:
             raise UsageError(
                 f"a visibility is public or private, not {visibility[:40]!r}", hint="lhub visibility REF private"
             )
-        self.session.permitted("manage", parsed)
-        with self._change(parsed) as locked:
+        resource = self.session.permitted("manage", parsed)
+        if visibility == "private" and parsed.namespace is None and not os.path.lexists(resource.folder.secret):
+            raise Conflict(f"{parsed.name} has no secret: private, nobody would see it", hint="lhub delete removes it")
+        with self.session.changing(resource, parsed.namespace) as locked:
             if locked.visibility() != visibility:
                 locked.set_visibility(visibility)
                 locked.record(replace(locked.entry("visibility"), visibility=visibility))
@@ -305,6 +308,8 @@ class Registry:
         """
         from lhub import verification  # with filelock and GitPython's library
 
+        if good is not None and not repair:
+            raise UsageError("--from without --repair has nothing to do", hint="lhub verify --repair --from ROOT")
         others = () if good is None else (replace(self.session, root=os.path.realpath(os.fspath(good))),)
         care = verification.Care(quick=quick, repair=repair, rebuild=rebuild_history, others=others)
         if ref is None:
@@ -342,11 +347,9 @@ class Registry:
         `since` (a tag or version of each) leaves out what that version and those before it had. Raises Conflict when
         something stands at `path`, Corrupt for a file that is not what was published; then there is no file.
         """
-        from lhub import exchange, fetch  # as above
+        from lhub import exchange  # as above
 
-        parsed, where = [_ref(ref) for ref in refs], os.fspath(path)
-        with fetch.new_file(where, self.session.unique()) as target:
-            return exchange.export(self.session, parsed, target, where, since=since)
+        return exchange.export(self.sessions, [_ref(ref) for ref in refs], os.fspath(path), since=since)
 
     def import_bundle(self, path: str | os.PathLike[str], *, namespace: str | None = None) -> Sequence[Carried]:
         """Receive what a bundle holds, under its own namespaces, or all of it under `namespace`.
@@ -359,11 +362,15 @@ class Registry:
         return exchange.import_bundle(self.session, os.fspath(path), namespace)
 
     def copy(self, *refs: str | Ref, to: str | os.PathLike[str], namespace: str | None = None) -> Copied:
-        """Carry resources, all of the caller's own if none is named, to the registry at `to`; raises as an import."""
+        """Carry resources, all of the caller's own if none is named, to the registry at `to`.
+
+        Of those that are named nothing is carried when one cannot be: raises as an import. Of all, the answer's
+        `failed` tells which were left out, and why.
+        """
         from lhub import exchange  # as above
 
         target = replace(self.session, root=os.path.realpath(os.fspath(to)))
-        return exchange.copy(self.session, target, [_ref(ref) for ref in refs], namespace)
+        return exchange.copy(self.sessions, target, [_ref(ref) for ref in refs], namespace)
 
     def adoptable(self, cache: str | os.PathLike[str]) -> Sequence[Legacy]:
         """What the old cloud's clients left below a cache folder (``~/.cache``): Executors and DocumentArrays."""

@@ -11,23 +11,23 @@ True
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import stat
+import sys
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from lhub.change import Change
-from lhub.commits import find_texts
+from lhub.commits import find_texts, log
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import digest_of, digest_text, read_small
+from lhub.disk import digest_of, digest_text, listed, read_small
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import MANIFEST, PAYLOAD, SUMS, is_version, trashed
-from lhub.manifest import LARGE, read_manifest
+from lhub.manifest import HUGE, LARGE, read_manifest, resource_text
 from lhub.staging import Staged, known, opened_file, staging
 from lhub.store import Resource
 from lhub.tree import File, read_sums
-
-_LONGEST = 512 << 20
 
 
 class Sources:
@@ -40,7 +40,9 @@ class Sources:
     def path(self, digest: str) -> str | None:
         """A file with just this content."""
         blobs = (resource.folder.blob(digest) for resource in self.resources)
-        return next((path for path in (*blobs, *self._versions().get(digest, ())) if is_good(path, digest)), None)
+        aside = (entry.path for each in self.resources for entry in listed(each.folder.damaged) if digest in entry.name)
+        places = (*blobs, *self._versions().get(digest, ()), *aside)
+        return next((path for path in places if is_good(path, digest)), None)
 
     def _versions(self) -> dict[str, list[str]]:
         """Every file of every version by the digest that its version gives it."""
@@ -50,7 +52,7 @@ class Sources:
                 for name in _names(resource):
                     folder = resource.folder.version(name)
                     with suppress(LhubError, OSError, UnicodeError):
-                        for path, digest in read_sums(read_small(folder.sums, limit=_LONGEST).decode()).items():
+                        for path, digest in read_sums(read_small(folder.sums, limit=HUGE).decode()).items():
                             self._payloads.setdefault(digest, []).append(folder.payload(path))
         return self._payloads
 
@@ -60,7 +62,7 @@ class Sources:
             for place in _names(resource):
                 if version in (place, trashed(place)):
                     with suppress(LhubError, OSError):
-                        data = read_small(f"{resource.folder.version(place).path}/{name}", limit=_LONGEST)
+                        data = read_small(f"{resource.folder.version(place).path}/{name}", limit=HUGE)
                         if digest_text(data) == digest:
                             return data
         return None
@@ -99,6 +101,14 @@ class Repair:
         for digest in dict.fromkeys(blobs):
             self._blob(digest)
 
+    def mend_kind(self) -> None:
+        """Write resource.yaml anew, where the versions tell what it said."""
+        if kind := self.resource.told_kind():
+            scratch = self.spare
+            text = resource_text(kind).encode()
+            self.pen.replace(self.resource.folder.file, text, self.locked.modes.file, scratch=scratch)
+            self.pen.sync_folder(self.resource.folder.path)
+
     def _version(self, version: str) -> None:
         manifest_text = self._document(version, MANIFEST, version)
         if manifest_text is None or len(manifest_text) > LARGE:
@@ -128,12 +138,12 @@ class Repair:
         """Stage the version again, from blobs that are all good, and put it in its place."""
         note = self.locked.writer.note
         with staging(self.pen, self.resource, self.locked.modes, next(self.unique), note) as stage:
-            stage.refusal = _damaged
+            stage.refusal, stage.reads = _damaged, sys.maxsize
             for file in wanted.tree.files:
                 stage.receive(file, partial(opened_file, self.resource.folder.blob(file.digest)))
             staged = stage.finish(wanted)
             stage.date(_made(self.resource, wanted.id))
-            self.locked.publish(staged)
+            self.locked.publish(staged, reads=sys.maxsize)
 
     # blobs
 
@@ -141,6 +151,8 @@ class Repair:
         """Put a good copy in a blob's place, the bad one into quarantine; False when there is no good copy."""
         blob = self.resource.folder.blob(digest)
         if is_good(blob, digest):
+            if stat.S_IMODE(os.lstat(blob).st_mode) != PAYLOAD:  # a version's file is a link to it
+                self.pen.set_mode(blob, PAYLOAD)
             return True
         path = self.sources.path(digest)
         text = None if path else find_texts(self.resource, {digest}).get(digest)
@@ -168,10 +180,10 @@ class Repair:
         """Take a bad blob out of the way, so that no push believes it; a collection removes it after its grace."""
         if not os.path.lexists(blob):
             return
-        folder = self.resource.folder.damaged
-        self.pen.make_folders([folder], self.locked.modes.inner)
-        self.pen.rename(blob, f"{folder}/{int(self.locked.writer.clock())}.{digest}")
-        self.pen.sync_folder(folder)
+        folder = self.resource.folder
+        self.pen.make_folders([folder.damaged], self.locked.modes.inner)
+        self.pen.rename(blob, folder.quarantine(digest, self.locked.writer.clock()))
+        self.pen.sync_folder(folder.damaged)
 
 
 def _made(resource: Resource, version: str) -> float | None:
@@ -184,13 +196,23 @@ def _damaged(path: str) -> LhubError:
     return Corrupt(f"{path} changed while it was mended")
 
 
-def entries_of(locked: Change) -> list[Entry]:
-    """What versions and links alone tell of a resource, oldest first: who, when, and what is named now."""
+def entries_of(locked: Change, *, told: Sequence[Entry] = ()) -> list[Entry]:
+    """What versions and links alone tell of a resource, oldest first, but for what is `told` already; then that."""
     resource, now = locked.resource, locked.writer.clock()
-    named = missing(Recorded(), locked.links.tags, locked.visibility(), now=now, account=account_of)
-    told = {entry.version for entry in named}
-    standing = [name for name in _names(resource) if is_version(name) and name not in told]
-    return sorted([*named, *(_untagged(resource, version) for version in standing)], key=lambda entry: entry.when)
+    named = missing(Recorded(), locked.links.tags, locked.visibility(), now=now, account=account_of) if not told else []
+    known = {entry.version for entry in (*named, *told)}
+    standing = [name for name in _names(resource) if is_version(name) and name not in known]
+    found = [*named, *(_untagged(resource, version) for version in standing)]
+    return [*sorted(found, key=lambda entry: entry.when), *told]
+
+
+def readable(resource: Resource) -> list[Entry]:
+    """The entries of a diary from the newest back to the first that does not read, oldest first."""
+    entries: list[Entry] = []
+    with suppress(Corrupt):
+        for entry in log(resource):
+            entries.insert(0, entry)
+    return entries
 
 
 def _untagged(resource: Resource, version: str) -> Entry:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lhub.access import Place, Verb, absent, may_see, refusal
 from lhub.disk import Pen, is_folder, read_small
-from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
+from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.identity import Person, person
 from lhub.index import Index
 from lhub.layout import ONE_PERSON, SCRATCH, Modes, NamespaceFolder, RegistryFolder, is_private, modes_of
@@ -41,8 +41,8 @@ class Session:
     """One person at one registry.
 
     `caller` is the namespace he is logged in to (None: nobody); `notes` is told what a person should know though
-    nothing failed; `keep` are folders that a pull never replaces; `clock` gives seconds since 1970; `timeout` is
-    how many seconds to wait for a lock.
+    nothing failed; `keep` are folders that a pull never replaces, `roots` the registries that are looked at; `clock`
+    gives seconds since 1970; `timeout` is how many seconds to wait for a lock.
     """
 
     root: str
@@ -54,6 +54,7 @@ class Session:
     clock: Callable[[], float] = time.time
     timeout: float = 60.0
     keep: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
 
     @property
     def folder(self) -> RegistryFolder:
@@ -170,7 +171,7 @@ class Session:
             raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
         if os.path.lexists(folder.file):
             self.swept(folder.path)
-            if root.st_uid == self.person.uid and not os.path.lexists(folder.trash):
+            if root.st_uid == self.person.uid:
                 self.make_trash(None)
             return
         if root.st_uid != self.person.uid:
@@ -188,7 +189,9 @@ class Session:
         """Make the place of deleted resources, with the mode of its namespace; whoever owns it could empty it."""
         folder = self.folder.namespace(namespace)
         space = os.lstat(folder.path)
-        if self.pen.make_folder(folder.trash, stat.S_IMODE(space.st_mode)):
+        made = not os.path.lexists(folder.trash)
+        self.pen.make_folders([folder.trash], stat.S_IMODE(space.st_mode))
+        if made:
             self.pen.sync_folder(folder.path)
         trash = os.lstat(folder.trash)
         honest = trash.st_uid in (space.st_uid, self.person.uid) or self._in_team(space)
@@ -196,6 +199,19 @@ class Session:
             raise Denied(
                 f"{folder.trash} was made by somebody else, who could empty it", hint="its namespace's owner removes it"
             )
+
+    def clear_leftover(self, namespace: str | None, resource: Resource) -> None:
+        """Make room where a first push was killed; what it staged is with who pushed it."""
+        from lhub.change import clear_leftover  # with filelock
+
+        self.make_trash(namespace)
+        aside = self.folder.namespace(namespace).gone(self.unique())
+        clear_leftover(resource, self.modes(namespace), self.writer(), aside)
+
+    @staticmethod
+    def may_write(folder: str) -> bool:
+        """Whether the kernel lets the caller make a name in a folder."""
+        return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
     def owns(self, namespace: str) -> bool:
         """Whether the kernel lets the caller be the owner of a namespace, or a member of its team."""
@@ -255,13 +271,14 @@ class Session:
             resource=name,
             namespace=namespace,
             own=self._own(namespace),
-            stands=status is not None and os.path.lexists(resource.folder.file) and resource.published(),
+            stands=status is not None and resource.published(),
             private=status is not None and is_private(status.st_mode),
             maker=status is None or self._makes(namespace, status),
             secret=self._proves(resource, secret) if namespace is None else None,
+            keyless=namespace is None and status is not None and not os.path.lexists(resource.folder.secret),
         )
         if place.stands and may_see(place):  # of what is hidden nothing is read, not even whether it is damaged
-            return replace(place, kind=resource.kind() or place.kind)
+            return replace(place, kind=resource.kind() or resource.told_kind() or place.kind)
         return place
 
     def is_space(self, namespace: str | None) -> bool:
@@ -297,6 +314,11 @@ class Session:
         status = resource.status()
         return status is not None and status.st_uid == self.person.uid and self.is_space(None)
 
+    def may_restore(self, namespace: str | None, resource: Resource) -> bool:
+        """Whether a deleted resource can be the caller's: in a shared trash others may have put anything."""
+        status = resource.status()
+        return status is not None and (namespace is not None or status.st_uid == self.person.uid)
+
     def _makes(self, namespace: str | None, resource: os.stat_result) -> bool:
         owner = os.lstat(self.folder.namespace(namespace).path).st_uid
         return self.person.uid in (resource.st_uid, owner)
@@ -314,9 +336,17 @@ class Session:
         except PermissionError:
             return False  # another's: the kernel lets only its maker prove it
 
-    def seen(self, ref: Ref) -> Resource:
-        """The resource of a reference, if the caller may see it; NotFound is the answer for absent and hidden alike."""
-        return self.permitted("pull", ref)
+    def seen(self, ref: Ref, *, damaged: bool = False) -> Resource:
+        """The resource of a reference, if the caller may see it; NotFound is the answer for absent and hidden alike.
+
+        With `damaged` also one whose resource.yaml does not read.
+        """
+        try:
+            return self.permitted("pull", ref)
+        except Corrupt:  # of what may not be seen nothing was read
+            if not damaged:
+                raise
+            return self.resource(ref.namespace, ref.resource)
 
     def permitted(self, verb: Verb, ref: Ref, *, resource: Resource | None = None) -> Resource:
         """The resource of a reference (or the deleted one of its name), if the caller may do `verb` to it."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from lhub.access import may_see
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
-from lhub.layout import RESOURCE_FILE
 from lhub.manifest import KINDS, Manifest
 from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
@@ -128,8 +127,6 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
 def _line(session: Session, resource: Resource) -> Listed | None:
     """One line; None for a folder in which nothing was pushed yet."""
     names = os.listdir(resource.folder.path)
-    if RESOURCE_FILE not in names:
-        return None
     links = resource.links(names)
     if not links.tags and not resource.published():
         return None
@@ -234,7 +231,7 @@ def show(session: Session, ref: Ref) -> Shown:
         manifest: Manifest = version.manifest()
     resource = session.resource(ref.namespace, ref.resource)
     links = resource.links()
-    if manifest.kind != resource.kind():
+    if resource.kind() not in (None, manifest.kind):
         raise Corrupt(f"{version.where} is {manifest.kind}, its resource.yaml says otherwise")
     return Shown(
         name=ref.name,

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file
+from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file, paths_below
 from lhub.errors import Corrupt, LhubError, UsageError
 from lhub.folder import Packing, Source, stamp_of
 from lhub.layout import EXECUTABLE, PAYLOAD, SCRATCH, STAGING, VERSION_FOLDER, Modes, ResourceFolder, VersionFolder
-from lhub.lock import held
+from lhub.lock import held, is_free
 from lhub.manifest import LARGE, Manifest, manifest_of
 from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
@@ -32,7 +32,7 @@ _MANY = 8
 ENDS = (".file", ".link", ".git")
 """What belongs to a staging folder stands beside it: files and links to be renamed, a repository to run git in."""
 _DAY = 86_400.0
-_LOOKED_AT = 16 << 20
+LOOKED_AT = 16 << 20
 """Bytes up to which a file that stands is read before it is believed; of a larger one its size is compared.
 
 So a push mends what flipped in an Executor, and pushing a gigabyte again costs one hash of it, not two.
@@ -64,6 +64,7 @@ class Staging:
         self.scratch = self.place.scratch(unique)
         self.folder = VersionFolder(self.scratch)
         self.known = _known(resource)
+        self.reads = LOOKED_AT
         self.files: list[tuple[File, Opener, bool]] = []
         self.refusal: Callable[[str], LhubError] = lambda path: changed_error([path])
         self.made: set[str] = set()
@@ -112,7 +113,9 @@ class Staging:
         """Whether a blob of one's own stands that may be linked to."""
         blob = self.place.blob(digest)
         try:
-            return os.lstat(blob).st_uid == os.geteuid() and _is_whole(blob, digest, size)
+            status = os.lstat(blob)
+            own = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == PAYLOAD
+            return own and _is_whole(blob, digest, size, self.reads)
         except FileNotFoundError:
             return False
 
@@ -142,7 +145,7 @@ class Staging:
     def finish(self, staged: Staged) -> Staged:
         """The same for a version whose documents are known: durable, immutable; `folder` is None if it stood whole."""
         staged = replace(staged, folder=self.folder)
-        if not any(copied for _, _, copied in self.files) and agrees(self.resource, staged):
+        if not any(copied for _, _, copied in self.files) and agrees(self.resource, staged, reads=self.reads):
             return replace(staged, folder=None)
         self._copy_what_cannot_be_linked()
         self._make_durable([self.folder.payload(file.path) for file, _, copied in self.files if copied])
@@ -331,10 +334,9 @@ def sweep(pen: Pen, place: ResourceFolder, *, uid: int) -> None:
 def is_dead(lock: str) -> bool:
     """Whether the maker of staging is dead: whoever lives holds its lock."""
     try:
-        with held(lock, mode=0o600, timeout=0, note="doctor"):
-            return True
-    except (FileNotFoundError, LhubError):
-        return False
+        return is_free(lock)
+    except OSError:
+        return False  # gone by now, or another's
 
 
 def _sweep_git(pen: Pen, place: ResourceFolder, uid: int) -> None:
@@ -355,8 +357,8 @@ def drop(pen: Pen, path: str) -> None:
         pen.unlink(path)
 
 
-def agrees(resource: Resource, staged: Staged) -> bool:
-    """Whether the version stands already, whole as far as digests and, of large files, sizes tell."""
+def agrees(resource: Resource, staged: Staged, *, reads: int = LOOKED_AT) -> bool:
+    """Whether the version stands already, whole as far as digests and, of files over `reads` bytes, sizes tell."""
     if not resource.has(staged.id):
         return False
     folder = resource.folder.version(staged.id)
@@ -364,22 +366,24 @@ def agrees(resource: Resource, staged: Staged) -> bool:
         with resource.opened(staged.id) as version:
             if list(version.sums()) != [file.path for file in staged.tree.files]:
                 return False
-        return all(_stands_as(folder.payload(file.path), file) for file in staged.tree.files)
+        if set(paths_below(folder.files)) != {file.path for file in staged.tree.files}:
+            return False
+        return all(_stands_as(folder.payload(file.path), file, reads) for file in staged.tree.files)
     except (OSError, LhubError):
         return False
 
 
-def _stands_as(path: str, file: File) -> bool:
+def _stands_as(path: str, file: File, reads: int) -> bool:
     mode = EXECUTABLE if file.executable else PAYLOAD
-    return stat.S_IMODE(os.lstat(path).st_mode) == mode and _is_whole(path, file.digest, file.size)
+    return stat.S_IMODE(os.lstat(path).st_mode) == mode and _is_whole(path, file.digest, file.size, reads)
 
 
-def _is_whole(path: str, digest: str, size: int) -> bool:
-    """Whether a file in the registry is what its digest says: up to 16 MiB read, beyond that by its size."""
+def _is_whole(path: str, digest: str, size: int, reads: int) -> bool:
+    """Whether a file in the registry is what its digest says: up to `reads` bytes read, else by its size."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
         return False
-    if size > _LOOKED_AT:
+    if size > reads:
         return True
     descriptor = open_file(path)
     try:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from lhub.disk import digest_text, open_folder, opened_beneath, read_small
-from lhub.errors import Corrupt, NotFound, UsageError
+from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import (
     MANIFEST,
     PIN,
@@ -32,12 +32,11 @@ from lhub.layout import (
     since_name,
     trashed,
 )
-from lhub.manifest import LARGE, SMALL, Manifest, read_kind, read_manifest
+from lhub.manifest import HUGE, LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
 from lhub.tags import Links, Tag
 
 _T = TypeVar("_T")
-_SUMS_LIMIT = 512 * 1024 * 1024
 _ANEW = frozenset({errno.ENOENT, errno.ESTALE})
 
 
@@ -80,6 +79,17 @@ class Resource:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return read_kind(text, f"resource.yaml of {self.name}")
+
+    def told_kind(self) -> str | None:
+        """The kind that the newest version tells, for a resource that has lost its resource.yaml."""
+        try:
+            head = self.links().head
+            if head is None:
+                return None
+            with self.opened(head) as version:
+                return version.manifest().kind
+        except (OSError, LhubError):
+            return None
 
     @staticmethod
     def visibility(status: os.stat_result | None) -> str:
@@ -176,8 +186,12 @@ class Resource:
 
     def published(self) -> bool:
         """Whether a push got as far as a tag, now or ever: a kind alone is what an interrupted first push left."""
-        names = os.listdir(self.folder.path)
-        return any(is_tag(name.removeprefix(PIN)) for name in names) or os.path.lexists(self.folder.branch)
+        try:
+            names = os.listdir(self.folder.path)
+        except PermissionError:
+            return False  # hidden: what the kernel does not show does not stand
+        tags = (name for name in names if is_tag(name.removeprefix(PIN)))
+        return any(os.path.islink(f"{self.folder.path}/{tag}") for tag in tags) or os.path.lexists(self.folder.branch)
 
     def keeps(self, version: str) -> bool:
         """Whether a version can be read, from its place or from the trash."""
@@ -246,7 +260,7 @@ class Version:
         from lhub.tree import read_sums  # 2 ms that list and path do not need
 
         expected = self.manifest().sums
-        text = self._read(SUMS, _SUMS_LIMIT)
+        text = self._read(SUMS, HUGE)
         if digest_text(text) != expected:
             raise Corrupt(f"SHA256SUMS of {self.where} is not what was published", hint=DAMAGED)
         try:
@@ -278,4 +292,4 @@ class Version:
             raise Corrupt(f"{self.where}: {error}", hint=DAMAGED) from None
 
 
-DAMAGED = "its owner mends it by pushing the same content again (a file over 16 MiB: under another name)"
+DAMAGED = "its owner mends it: lhub verify --repair, or pushing the same content again"

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lhub.checkup import Damage, Tally, examine
-from lhub.errors import UsageError
+from lhub.errors import Denied, UsageError
 from lhub.names import Ref
-from lhub.repair import Repair, entries_of
+from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource
 
@@ -83,6 +83,8 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
     tally, found, repaired = Tally(quick=care.quick), list[Finding](), list[Finding]()
     for namespace, resource, only in _what(session, ref):
         own = session.keeps(namespace, resource)
+        if ref is not None and not own and (care.repair or care.rebuild):
+            raise Denied(f"{resource.name} is not yours to mend", hint="its owner can, with lhub verify --repair")
         if care.rebuild and own:
             _rebuild(session, namespace, resource)
         damages = _seen(resource, tally, only)
@@ -91,7 +93,7 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
             left = _seen(resource, Tally(), only)
             repaired += [_finding(resource, damage) for damage in damages if damage not in left]
             damages = left
-        found += [_finding(resource, damage, own=own, tried=care.repair) for damage in damages]
+        found += [_finding(resource, damage, own=own, tried=own and care.repair) for damage in damages]
     return Verified(
         checked=tally.files, bytes=tally.bytes, quick=care.quick, findings=tuple(found), repaired=tuple(repaired)
     )
@@ -100,7 +102,7 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
 def _what(session: Session, ref: Ref | None) -> Iterator[tuple[str | None, Resource, str | None]]:
     """Namespace and resource of all that is to be verified, with the version where only one is."""
     if ref is not None:
-        resource = session.seen(ref)
+        resource = session.seen(ref, damaged=True)
         chosen = ref.tag or ref.version or ref.at
         yield ref.namespace, resource, session.resolve(resource, ref) if chosen else None
         return
@@ -112,10 +114,10 @@ def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
     """What is wrong; nothing for a resource that somebody deleted meanwhile."""
     try:
         return list(examine(resource, tally, only=only))
-    except FileNotFoundError:
-        if resource.status() is None:
+    except OSError as error:
+        if resource.status() is None:  # deleted meanwhile
             return []
-        raise
+        return [Damage(problem=f"it cannot be read: {error}", hint="its owner and mode decide who may")]
 
 
 def _finding(resource: Resource, damage: Damage, *, own: bool = True, tried: bool = False) -> Finding:
@@ -132,7 +134,11 @@ def _mend(session: Session, namespace: str | None, resource: Resource, damages: 
     others = [other for each in care.others for other in _others(each, namespace, resource)]
     with session.changing(resource, namespace) as locked:  # which has completed the diary and the links
         repair = Repair(locked, others, iter(session.unique, None))
+        if any(damage.kind for damage in damages):
+            repair.mend_kind()
         repair.mend([damage.version for damage in damages if damage.version], [d.blob for d in damages if d.blob])
+        if any(damage.diary for damage in damages):
+            locked.rebuild_diary(entries_of(locked, told=readable(resource)))
 
 
 def _others(session: Session, namespace: str | None, resource: Resource) -> Iterator[Resource]:

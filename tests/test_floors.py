@@ -140,6 +140,7 @@ OUTSIDE_USES = {
     ("fetch", "os.path.realpath"): "whether a destination lies in the registry or holds it, seen through links",
     ("folder", "os.path.realpath"): "the folder to push, and where its links lead",
     ("history", "os.environ"): "PATH finds git",
+    ("bundle", "os.path.realpath"): "the bundle to read, an argument: a link to it is followed",
 }
 
 WRITING = {
@@ -155,6 +156,7 @@ WRITES = {f"os.{name}" for names in WRITING.values() for name in names.split()} 
     "fcntl.lockf",
 }
 WRITE_USES = {
+    ("lock", "fcntl.flock"): "asks whether a lock is free, and frees it at once; filelock would write in it",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "os.makedirs"): "folders at the destination, not in a registry",
     ("fetch", "os.mkdir"): "the folder beside the destination",
@@ -162,6 +164,7 @@ WRITE_USES = {
     ("fetch", "os.O_CREAT"): "a file at the destination",
     ("fetch", "os.rename"): "the destination itself",
     ("fetch", "open to write"): "a bundle at its destination",
+    ("fetch", "os.link"): "its name, exclusively",
     ("identity", "os.makedirs"): "the folders above LHUB_HOME",
     ("cli", "os.O_WRONLY"): "/dev/null, when the reader of a pipe is gone",
     ("cli", "os.dup2"): "as above",

@@ -493,7 +493,7 @@ def test_a_diary_that_does_not_read_says_what_now(pushed: Registry) -> None:
     lose_objects(diary(pushed))
     with pytest.raises(Corrupt, match="the diary of alice/X does not read") as told:
         pushed.log("alice/X")
-    assert "the next change begins it anew" in told.value.hint
+    assert "lhub verify alice/X --repair begins it anew" in told.value.hint
 
 
 def test_a_diary_that_was_never_begun_is_begun(pushed: Registry, folder: Path) -> None:

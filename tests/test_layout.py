@@ -49,8 +49,9 @@ TREE = {
     f"alice/X/.lhub/versions/{V}/files/a/b.txt": VERSION.payload("a/b.txt"),
     "alice/X/.lhub/versions/.tmp.host-1-ab": X.scratch("host-1-ab"),
     f"alice/X/.lhub/versions/.seen.{V}": X.seen(V),
-    "alice/X/.lhub/versions/.gone.host-1-ab": X.gone("host-1-ab"),
+    f"alice/X/.lhub/versions/.gone.host-1-ab.{V}": X.gone("host-1-ab", V),
     "alice/X/.lhub/damaged": X.damaged,
+    f"alice/X/.lhub/damaged/1700000000.{V}": X.quarantine(V, 1700000000.9),
     "alice/X/.lhub/history.git": X.history,
     "alice/X/.lhub/history.git/objects": X.objects,
     "alice/X/.lhub/history.git/refs/heads/main": X.branch,
@@ -168,7 +169,7 @@ def test_no_name_under_versions_means_two_things() -> None:
         X.scratch("host-1-ab").rpartition("/")[2],
         X.scratch("a").rpartition("/")[2] + ".lock",
         X.seen(V).rpartition("/")[2],
-        X.gone("host-1-ab").rpartition("/")[2],
+        X.gone("host-1-ab", V).rpartition("/")[2],
     ]
     known = (is_version, trashed, layout.seen_note, layout.is_gone, lambda name: name.startswith(layout.SCRATCH))
     assert [sum(bool(knows(name)) for knows in known) for name in names] == [1] * 6

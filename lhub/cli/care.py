@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lhub.collection import Collected
-    from lhub.exchange import Carried
+    from lhub.exchange import Carried, Copied
 
 
 @click.command("verify")
@@ -224,10 +224,20 @@ def copy_command(
     copied = registry(ctx, root).copy(*refs, to=to, namespace=namespace)
     if as_json:
         show.as_json(copied.to_dict())
-        return
-    _print_carried("copied", copied.carried)
+        return _end_copy(ctx, copied)
+    if copied.carried or not (copied.skipped or copied.failed):
+        _print_carried("copied", copied.carried)
     for name in copied.skipped:
         click.echo(f"skipped {show.clean(name)}, which is not yours")
+    return _end_copy(ctx, copied)
+
+
+def _end_copy(ctx: click.Context, copied: Copied) -> None:
+    """Say what could not be copied; the exit code is that of the first."""
+    for name, error in copied.failed:
+        click.echo(f"lhub: {show.clean(name)} was not copied: {show.clean(str(error))}", err=True)
+    if copied.failed:
+        ctx.exit(copied.failed[0][1].code)
 
 
 @click.command("adopt")

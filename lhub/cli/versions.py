@@ -219,8 +219,10 @@ def delete_command(
     if as_json:
         show.as_json(deleted.to_dict())
         return
-    what = ":".join((deleted.name, *deleted.tags))
-    click.echo(f"deleted {what}; until a collection, lhub restore {what} brings it back")
+    what, again = ":".join((deleted.name, *deleted.tags)), ref
+    if ref.startswith("jinahub://"):
+        again = "/".join((f"jinahub://{deleted.name}:SECRET", *deleted.tags))  # the word, for its reader to replace
+    click.echo(f"deleted {what}; until a collection, lhub restore {again} brings it back")
 
 
 @click.command("restore")
