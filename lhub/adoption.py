@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,10 +23,12 @@ from lhub.exchange import Carried, receive_all
 from lhub.folder import Packing, scan
 from lhub.kinds import docarray, recognise
 from lhub.manifest import manifest_of
-from lhub.names import LATEST, name_faults, tag_faults
+from lhub.names import LATEST, name_faults, parse_namespace, tag_faults
 from lhub.session import Session
 from lhub.staging import Opener, Staged, hashed, known, opened_file
 from lhub.tree import File, tree_of
+
+_INFO = ".dist-info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +59,12 @@ def find(cache: str) -> list[Legacy]:
     return [*map(_executor, _packages(cache)), *map(_array, _arrays(cache))]
 
 
-def _packages(cache: str) -> Iterator[tuple[str, str]]:
-    """Each package folder and its tag."""
-    place = f"{cache}/jina/hub-package"
-    for package in listed(place):
-        for info in listed(package.path):
-            if info.name.endswith(".dist-info") and info.is_dir():
-                yield package.path, info.name.removesuffix(".dist-info")
+def _packages(cache: str) -> Iterator[tuple[str, list[str]]]:
+    """Each package folder and its tags: one that was installed under two has two."""
+    for package in listed(f"{cache}/jina/hub-package"):
+        infos = [info.name for info in listed(package.path) if info.name.endswith(_INFO) and info.is_dir()]
+        if infos:
+            yield package.path, [name.removesuffix(_INFO) for name in infos]
 
 
 def _arrays(cache: str) -> Iterator[str]:
@@ -71,23 +72,23 @@ def _arrays(cache: str) -> Iterator[str]:
     yield from (entry.path for entry in listed(place) if entry.name.endswith(".da"))
 
 
-def _executor(package: tuple[str, str]) -> Legacy:
-    path, tag = package
+def _executor(package: tuple[str, list[str]]) -> Legacy:
+    path, tags = package
     try:
-        packing = _packing(path, tag)
+        packing = _packing(path, tags)
         found = recognise(packing)
         name = str(found.name or found.about.get("jtype") or os.path.basename(path)).rpartition("/")[2]
         fault = "" if found.kind == "executor" else "it is no Executor"
         size = sum(source.size for source in packing.sources)
     except LhubError as error:
         name, fault, size = os.path.basename(path), str(error), 0
-    fault = fault or ", ".join([*name_faults(name, "name"), *tag_faults(tag)])
-    return Legacy(name=name, kind="executor", tag=tag, path=path, bytes=size, fault=fault)
+    fault = fault or ", ".join([*name_faults(name, "name"), *(fault for tag in tags for fault in tag_faults(tag))])
+    return Legacy(name=name, kind="executor", tag=", ".join(tags), path=path, bytes=size, fault=fault)
 
 
-def _packing(path: str, tag: str) -> Packing:
+def _packing(path: str, tags: Iterable[str]) -> Packing:
     """All files of a package but what the client noted about them."""
-    return scan(path, without=frozenset({f"{tag}.dist-info"}))
+    return scan(path, without=frozenset(f"{tag}{_INFO}" for tag in tags))
 
 
 def _array(path: str) -> Legacy:
@@ -105,17 +106,19 @@ def adopt(
     session: Session, cache: str, names: Sequence[str], namespace: str | None, *, every: bool = False
 ) -> list[Carried]:
     """Store those that are named by name, id or path, or `every` one that can be."""
-    listed = find(cache)
-    chosen = [each for each in listed if not each.fault] if every else _chosen(listed, names)
+    if namespace is not None:
+        parse_namespace(namespace)
+    there = find(cache)
+    chosen = [each for each in there if not each.fault] if every else _chosen(there, names)
     if not chosen:
         raise NotFound(f"there is nothing to adopt in {cache}", hint="lhub adopt --cache DIR looks elsewhere")
     return receive_all(session, [_parcel(each, namespace) for each in chosen], namespace)
 
 
-def _chosen(listed: list[Legacy], names: Sequence[str]) -> list[Legacy]:
+def _chosen(there: list[Legacy], names: Sequence[str]) -> list[Legacy]:
     chosen: list[Legacy] = []
     for name in names:
-        hits = [each for each in listed if name in (each.name, each.path, os.path.basename(each.path))]
+        hits = [each for each in there if name in (each.name, each.path, os.path.basename(each.path))]
         if not hits:
             raise NotFound(f"{name} is not in the caches", hint="lhub adopt lists what is")
         if len(hits) > 1:
@@ -124,14 +127,14 @@ def _chosen(listed: list[Legacy], names: Sequence[str]) -> list[Legacy]:
         if hits[0].fault:
             raise UsageError(f"{name} cannot be adopted: {hits[0].fault}", hint=f"look at {hits[0].path}")
         chosen += hits
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def _parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
     """What is adopted, as an import takes it."""
     if legacy.kind == "docarray":
         return _array_parcel(legacy, namespace)
-    packing = _packing(legacy.path, legacy.tag)
+    packing = _packing(legacy.path, legacy.tag.split(", "))
     origins = {source.path: source.origin for source in packing.sources}
     return _Adopted(legacy.name, legacy.kind, legacy.tag, hashed(packing), recognise(packing).about, origins)
 
@@ -144,6 +147,8 @@ def _array_parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
         digest, size = digest_of(descriptor)
     files = [File(path=docarray.PAYLOAD, digest=digest, size=size)]
     name = legacy.name.removeprefix(f"{namespace}_") if namespace else legacy.name
+    if name_faults(name, "name"):  # what is left is none, as of alice_.trash
+        name = legacy.name
     return _Adopted(name, legacy.kind, legacy.tag, files, about, {docarray.PAYLOAD: legacy.path})
 
 
@@ -161,7 +166,7 @@ class _Adopted:
         sums = tree.to_sums().encode()
         manifest = manifest_of(tree, kind, about, digest_text(sums))
         self.version = known(manifest, manifest.to_text().encode(), sums, files)
-        self.tags = dict.fromkeys((tag, LATEST), self.version.id)
+        self.tags = dict.fromkeys((*tag.split(", "), LATEST), self.version.id)
 
     def versions(self) -> list[str]:
         """The one."""

@@ -23,7 +23,7 @@ from typing import IO, Protocol
 from lhub.commits import log, tip_of
 from lhub.diary import Entry
 from lhub.disk import Pen, digest_text, is_folder, open_file, read_small
-from lhub.errors import Conflict, Corrupt, LhubError, UsageError, clean, listing
+from lhub.errors import Conflict, Corrupt, UsageError, clean, listing
 from lhub.folder import path_faults
 from lhub.history import SKELETON
 from lhub.layout import (
@@ -51,8 +51,8 @@ from lhub.tree import File, read_sums
 
 _MEMBERS = 2_000_000
 """Members of the largest bundle that is read: an index entry takes 300 bytes of memory."""
-_FAULTS = 200
-_HEADER = 1 << 20
+_FAULTS, _LONGEST = 200, 200
+_HEADER = 8 << 10
 """Bytes of the longest header that is read: a name or an attribute, never a file's content."""
 _NOTHING = "nothing was imported; ask who made it"
 
@@ -101,7 +101,10 @@ class Parcel(Protocol):
         """When a version was made, in seconds since 1970, where that is known."""
 
     def entries(self, pen: Pen, scratch: str) -> list[Entry]:
-        """The diary, oldest first, or nothing where it does not travel or read; `scratch` is a folder to unpack in."""
+        """The diary, oldest first, nothing where none comes along; `scratch` is a folder to unpack in.
+
+        Raises LhubError or OSError for one that does not read.
+        """
 
 
 def parcel_name(parcel: Parcel) -> str:
@@ -133,7 +136,7 @@ class Shelved:
         named = {name: each.version for name, each in links.tags.items() if tag in (None, name)}
         self.tags = {name: version for name, version in named.items() if only in (None, version)}
         self.pins = frozenset(links.protected) & self.tags.keys()
-        self._versions = [only] if only else _by_age(resource)
+        self._versions = [only] if only else _by_age(resource, set(self.tags.values()))
         self._versions = [version for version in self._versions if version not in without]
         self.verifier: bytes | None = None
 
@@ -155,7 +158,10 @@ class Shelved:
             File(path=path, digest=digest, size=_size(f"{folder}/{path}", opened.where), executable=path in executable)
             for path, digest in sums.items()
         ]
-        return known(manifest, texts[0], texts[1], files)
+        try:
+            return known(manifest, texts[0], texts[1], files)
+        except Corrupt as error:
+            raise Corrupt(f"{self.source.name}: {error}", hint=DAMAGED) from None
 
     def opener(self, version: str, file: File) -> Opener:
         """How to open a file of a version."""
@@ -168,23 +174,19 @@ class Shelved:
 
     def made(self, version: str) -> float | None:
         """When a version was made."""
-        return os.lstat(self.source.folder.version(version).path).st_mtime
+        folder = self.source.lies(version)
+        return os.lstat(folder.path).st_mtime if folder else None
 
     def entries(self, pen: Pen, scratch: str) -> list[Entry]:
         """The diary, oldest first; a part of a resource has none."""
-        if not self._whole:
-            return []
-        try:
-            return list(log(self.source))[::-1]
-        except Corrupt:
-            return []
+        return list(log(self.source))[::-1] if self._whole else []
 
     def diary(self) -> Iterator[tuple[str, str]]:
         """The files of git's own objects, by their names below `objects`, and where each lies."""
         objects = self.source.folder.objects
         for folder in sorted(os.listdir(objects)) if self._whole and is_folder(objects) else ():
             for name in sorted(os.listdir(f"{objects}/{folder}")) if is_folder(f"{objects}/{folder}") else ():
-                if not name.startswith("tmp_"):
+                if name.endswith((".pack", ".idx")) or len(folder) == 2:  # the rest is git's, for a moment
                     yield f"{folder}/{name}", f"{objects}/{folder}/{name}"
 
     @property
@@ -198,9 +200,11 @@ class Shelved:
         return next((os.lstat(path).st_mtime for path in links if os.path.lexists(path)), 0.0)
 
 
-def _by_age(resource: Resource) -> list[str]:
-    versions = [name for name in os.listdir(resource.folder.versions) if is_version(name)]
-    return sorted(versions, key=lambda name: (os.lstat(resource.folder.version(name).path).st_mtime, name))
+def _by_age(resource: Resource, named: set[str]) -> list[str]:
+    """Every version, oldest first; one that is named and lies in the trash is none less."""
+    found = {name for name in os.listdir(resource.folder.versions) if is_version(name)} | named
+    lying = {name: folder for name in found if (folder := resource.lies(name))}
+    return sorted(lying, key=lambda name: (os.lstat(lying[name].path).st_mtime, name))
 
 
 def _size(path: str, where: str) -> int:
@@ -227,9 +231,9 @@ def write(parcels: Sequence[Shelved], target: IO[bytes], have: dict[str, frozens
     """Write a bundle as a stream; every byte is verified on its way. `have`: digests to leave out, by resource."""
     written = Written()
     with tarfile.TarFile(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
-        _add_bytes(tar, "registry.yaml", format_text().encode())
         for parcel in parcels:
             _Packer(tar, parcel, written, have.get(parcel_name(parcel), frozenset())).pack()
+        _add_bytes(tar, "registry.yaml", format_text().encode())  # last: a bundle without its end is no registry
     return written
 
 
@@ -262,22 +266,23 @@ class _Packer:
     def version(self, version: str) -> None:
         self.when = self.parcel.made(version) or 0.0
         staged, place = self.parcel.staged(version), self.place.version(version)
-        self.folder(place.path, VERSION_FOLDER)
-        self.folder(place.files, VERSION_FOLDER)
-        for file in staged.tree.files:
-            parts = file.path.split("/")[:-1]
-            for end in range(1, len(parts) + 1):
-                self.folder(f"{place.files}/{'/'.join(parts[:end])}", VERSION_FOLDER)
+        for file in staged.tree.files:  # first, since tar closes a read-only folder when it goes on to another
             blob = self.place.blob(file.digest)
             if file.digest not in self.blobs and file.digest not in self.have:
                 self.blobs.add(file.digest)
                 for parent in (os.path.dirname(os.path.dirname(blob)), os.path.dirname(blob)):
                     self.folder(parent, ONE_PERSON.inner)
                 self.file(blob, version, file, PAYLOAD)
+        self.folder(place.path, VERSION_FOLDER)
+        self.folder(place.files, VERSION_FOLDER)
+        for file in staged.tree.files:
+            parts = file.path.split("/")[:-1]
+            for end in range(1, len(parts) + 1):
+                self.folder(f"{place.files}/{'/'.join(parts[:end])}", VERSION_FOLDER)
             if file.executable:
                 self.file(place.payload(file.path), version, file, EXECUTABLE)
             else:
-                self.link(place.payload(file.path), tarfile.LNKTYPE, blob)
+                self.link(place.payload(file.path), tarfile.LNKTYPE, self.place.blob(file.digest))
         _add_bytes(self.tar, place.sums, staged.sums_text, PAYLOAD)
         _add_bytes(self.tar, place.manifest, staged.manifest_text, PAYLOAD)
         self.tar.members = []  # type: ignore[attr-defined]  # it would keep them all
@@ -409,7 +414,7 @@ class Bundle:
                 faults.append(f"{clean(name, lines=False)[:200]} {fault}")
             else:
                 yield name, _member(info)
-            if info.size < 0 or len(faults) > _FAULTS:
+            if len(faults) > _FAULTS:
                 break
         if faults:
             raise UsageError(listing(f"{self.path} is refused", faults), hint=_NOTHING)
@@ -425,6 +430,8 @@ class Bundle:
                         break
                     tar.members = []  # type: ignore[attr-defined]  # it would keep them all
                     guarded.since = 0
+                    if info.size < 0:  # which would lead back, and round and round
+                        raise UsageError(f"{self.path} has a member of less than no bytes", hint=_NOTHING)
                     if info.isreg() and info.offset_data + info.size > end:
                         raise self._cut()
                     yield info
@@ -513,8 +520,6 @@ def _fault(info: tarfile.TarInfo, name: str) -> str:
         return "has a name that is not UTF-8"
     if info.name.startswith("/") or not is_inside(name):
         return "leads out of the registry"
-    if info.size < 0:
-        return "has less than no bytes"
     if info.issparse():
         return "is sparse, which can promise any number of bytes"
     if info.issym():
@@ -604,6 +609,8 @@ class Bundled:
             sums, executable = read_sums(sums_text.decode()), frozenset(manifest.executable)
         except UnicodeDecodeError:
             raise Corrupt(f"SHA256SUMS of {where} is not UTF-8", hint=_NOTHING) from None
+        if not sums:
+            raise UsageError(f"{where} has no file", hint=_NOTHING)
         if faults := path_faults(list(sums)):
             raise UsageError(listing(f"{where} is refused", faults), hint=_NOTHING)
         if manifest.kind != self.kind:
@@ -653,7 +660,7 @@ class Bundled:
         return member.when if member and member.when > 0 else None
 
     def entries(self, pen: Pen, scratch: str) -> list[Entry]:
-        """The diary, oldest first, unpacked in a folder of one's own; nothing where it does not read."""
+        """The diary, oldest first, unpacked in a folder of one's own."""
         names = [name for name in self.names if self._is_diary(name) and self.bundle.members[name].kind == "file"]
         if not names:
             return []
@@ -661,14 +668,13 @@ class Bundled:
             for name in names:
                 self._unpack(pen, name, scratch)
             return list(log(Resource(scratch, self.name)))[::-1]
-        except LhubError:
-            return []
         finally:
             with suppress(FileNotFoundError):
                 pen.remove_tree(scratch)
 
     def _is_diary(self, name: str) -> bool:
-        return name == self.place.branch or name.startswith(f"{self.place.objects}/")
+        below = name.removeprefix(f"{self.place.objects}/")
+        return name == self.place.branch or (below != name and below.count("/") == 1 and len(below) < _LONGEST)
 
     def _unpack(self, pen: Pen, name: str, scratch: str) -> None:
         below = name.removeprefix(f"{self.place.path}/")

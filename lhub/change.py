@@ -108,6 +108,8 @@ def change(resource: Resource, modes: Modes, writer: Writer, *, visibility: str 
 
 def clear_leftover(resource: Resource, modes: Modes, writer: Writer, aside: str) -> None:
     """Remove what a first push left that did not get as far as a tag; Conflict when it has by now."""
+    if resource.status() is None:
+        return
     with ExitStack() as stack:
         with suppress(FileNotFoundError):  # it did not even get as far as a lock
             stack.enter_context(held(resource.folder.lock, mode=modes.lock, timeout=writer.timeout, note=writer.note))
@@ -162,7 +164,8 @@ class Change:
         alive = {name.removesuffix(".lock") for name in names if name.endswith(".lock")}
         for name in names:
             if name.startswith(SCRATCH) and name.endswith(ENDS) and name.rpartition(".")[0] not in alive:
-                drop(self.pen, f"{self.place.versions}/{name}")
+                with suppress(PermissionError):  # a colleague's, who sweeps it himself
+                    drop(self.pen, f"{self.place.versions}/{name}")
 
     def _bring_back(self, version: str) -> bool:
         """Take a version out of the trash; False when it is not there."""

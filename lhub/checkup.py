@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 
 from lhub.commits import fault, is_readable, log, tip_of
 from lhub.diary import Recorded, missing, replay
-from lhub.disk import digest_of, open_folder, opened_beneath, paths_below
+from lhub.disk import digest_of, listed, open_folder, opened_beneath, paths_below
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
-from lhub.layout import PIN, is_version
+from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to
+from lhub.lock import is_free
 from lhub.names import is_tag
 from lhub.store import Resource, Version
 from lhub.tags import Links
 
 _PAUSE = 0.5
 """Seconds after which what the diary lacks is looked at again."""
+_LOOKS = 20
+"""How often that is done while somebody holds the lock, or stages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +55,11 @@ class Tally:
     quick: bool = False
     files: int = 0
     bytes: int = 0
-    hashed: dict[tuple[int, int], str] = field(default_factory=dict)
+    hashed: dict[tuple[int, ...], str] = field(default_factory=dict)
 
     def digest(self, descriptor: int, status: os.stat_result) -> str:
         """SHA-256 of an open file."""
-        key = (status.st_dev, status.st_ino)
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if key not in self.hashed:
             self.hashed[key] = digest_of(descriptor)[0]
             self.bytes += status.st_size
@@ -65,6 +68,9 @@ class Tally:
 
 def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Iterator[Damage]:
     """Everything that is wrong with a resource, or with one version of it."""
+    if os.path.islink(resource.folder.inside):
+        yield Damage(problem="a link stands where its inside should be", hint="nobody follows it; put the folder back")
+        return
     if only is not None:
         yield from examine_version(resource, only, tally)
         return
@@ -72,7 +78,10 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
     yield from _tags(resource)
     digests: set[str] = set()
     named = {tag.version for tag in resource.links().tags.values() if resource.keeps(tag.version)}  # in the trash too
-    for version in sorted(named.union(filter(is_version, os.listdir(resource.folder.versions)))):
+    lying = {entry.name for entry in listed(resource.folder.versions)}
+    if not lying and not named and not resource.links().tags:
+        yield Damage(problem="the folder of its versions is missing, or empty")
+    for version in sorted(named.union(filter(is_version, lying))):
         yield from examine_version(resource, version, tally, digests)
     yield from _blobs(resource, tally, digests)
     yield from _diary(resource, quick=tally.quick)
@@ -80,10 +89,15 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
 
 def _kind(resource: Resource) -> Iterator[Damage]:
     try:
-        if resource.kind() is None and resource.published():
+        kind, told = resource.kind(), resource.told_kind()
+        if kind is None and resource.published():
             yield Damage(problem="resource.yaml is missing", kind=True)
+        elif None not in (kind, told) and kind != told:
+            yield Damage(problem=f"resource.yaml says {kind}, its newest version {told}", kind=True)
     except Corrupt as error:
         yield Damage(problem=str(error), kind=True)
+    except LhubError as error:  # of a newer format
+        yield Damage(problem=str(error), hint=error.hint)
 
 
 def _tags(resource: Resource) -> Iterator[Damage]:
@@ -94,8 +108,17 @@ def _tags(resource: Resource) -> Iterator[Damage]:
         if not resource.keeps(tag.version):
             said = f"the tag {name} names version {tag.version[:12]}, which is not there"
             yield Damage(problem=said, tag=name, version=tag.version)
-        if tag.protected and not os.path.islink(resource.folder.tag(name)):
-            yield Damage(problem=f"the protected tag {name} has no link", tag=name, hint="the next change makes it")
+        link = _says(resource.folder.tag(name))
+        if tag.protected and link != link_to(tag.version):
+            what = "has no link" if link is None else "has a link that was moved by hand, readers keep to its pin"
+            yield Damage(problem=f"the protected tag {name} {what}", tag=name, hint="the next change sets it")
+
+
+def _says(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
 
 
 def _settled(resource: Resource) -> Links:
@@ -121,18 +144,31 @@ def examine_version(
             sums = opened.sums()
             if digests is not None:
                 digests.update(sums.values())
-            yield from _files(opened, sums, tally)
-    except (Corrupt, OSError) as error:
-        if is_version(version) and not resource.keeps(version):
+            found = [*_files(opened, sums, tally), *_beside(opened)]
+        yield from found if resource.keeps(version) else ()
+    except (Corrupt, OSError, RecursionError) as error:
+        named = {tag.version for tag in resource.links().tags.values()}
+        if not resource.keeps(version) and version not in named:
             return  # a collection took it meanwhile
         yield Damage(problem=str(error), version=version)
     except LhubError as error:  # of a newer format
         yield Damage(problem=str(error), version=version, hint=error.hint)
 
 
+def _beside(opened: Version) -> Iterator[Damage]:
+    """What lies in a version's folder beside its documents and its payload."""
+    for name in sorted(set(os.listdir(opened.descriptor)) - {MANIFEST, SUMS, FILES}):
+        yield Damage(problem=f"{name} was not published", version=opened.id)
+
+
 def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Damage]:
     manifest, total = opened.manifest(), 0
-    folder = open_folder("files", beneath=opened.descriptor)
+    try:
+        folder = open_folder(FILES, beneath=opened.descriptor)
+    except OSError:
+        yield Damage(problem="its folder files is missing, or no folder", version=opened.id)
+        return
+    odd = False
     try:
         found = set(paths_below(folder))
         for path in sorted(found - sums.keys()):
@@ -150,10 +186,11 @@ def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Dama
             except FileNotFoundError:
                 yield Damage(problem=f"{path} is missing", version=opened.id)
             except (Corrupt, OSError) as error:
+                odd = True
                 yield Damage(problem=f"{path}: {error}", version=opened.id)
     finally:
         os.close(folder)
-    if tally.quick and found == sums.keys() and (len(sums), total) != (manifest.count, manifest.bytes):
+    if tally.quick and not odd and found == sums.keys() and (len(sums), total) != (manifest.count, manifest.bytes):
         yield Damage(problem=f"its files have {total} bytes, {manifest.bytes} were published", version=opened.id)
 
 
@@ -168,7 +205,7 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
         try:
             for path in paths_below(store):
                 digest = path.rpartition("/")[2]
-                if not is_version(digest):
+                if not is_version(digest) or resource.folder.blob(digest) != f"{resource.folder.stores[1]}/{path}":
                     continue
                 standing.add(digest)
                 with suppress(FileNotFoundError):  # a collection took it
@@ -177,7 +214,7 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
         finally:
             os.close(store)
     for digest in sorted(digests - standing):
-        if not os.path.lexists(resource.folder.blob(digest)):
+        if not os.path.isfile(resource.folder.blob(digest)):
             yield Damage(problem=f"the blob {digest[:12]} is missing", blob=digest)
 
 
@@ -186,7 +223,9 @@ def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
         with opened_beneath(store, path) as descriptor:
             tally.files += 1
             return tally.quick or tally.digest(descriptor, os.fstat(descriptor)) == digest
-    except Corrupt:
+    except FileNotFoundError:
+        raise
+    except (Corrupt, OSError):
         return False
 
 
@@ -195,7 +234,11 @@ def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
 
 def _diary(resource: Resource, *, quick: bool) -> Iterator[Damage]:
     """Whether the diary reads, whole, and tells what the links tell."""
-    tip = tip_of(resource)
+    try:
+        tip = tip_of(resource)
+    except Corrupt as error:
+        yield Damage(problem=f"the diary's branch: {error}", hint="its owner removes that by hand, nobody follows it")
+        return
     if tip and (why := _unread(resource, quick=quick)):
         anew = "begins it anew from the versions and links"
         lost = not is_readable(resource, tip)
@@ -217,18 +260,43 @@ def _unread(resource: Resource, *, quick: bool) -> str:
 
 
 def lags(resource: Resource) -> str:
-    """What the diary does not tell of; only what stays so for half a second, since a change may be going on."""
-    first = _lacking(resource)
+    """What the diary does not tell of; only what stays just so for half a second, since a change may be going on."""
+    try:
+        first = _lacking(resource)
+        for _ in range(_LOOKS if first else 0):
+            time.sleep(_PAUSE)
+            if _lacking(resource) != first:
+                return ""
+            if not (_is_held(resource.folder.lock) or _is_staging(resource)):
+                break
+        if first and _is_staging(resource):
+            return ""
+    except Corrupt:
+        return ""  # that it does not read is told elsewhere
     if not first:
         return ""
-    time.sleep(_PAUSE)
-    return first if _lacking(resource) == first else ""
+    tags = {tag for _, tags, untagged, _, _ in first for tag in (*tags, *untagged)}
+    return ", ".join(sorted(tags)) or "the visibility"
 
 
-def _lacking(resource: Resource) -> str:
+def _is_staging(resource: Resource) -> bool:
+    """Whether a push is going on: it may have hidden a resource long before it is told."""
+    return any(_is_held(entry.path) for entry in listed(resource.folder.versions) if entry.name.endswith(".lock"))
+
+
+def _is_held(lock: str) -> bool:
+    """Whether somebody holds a lock, as far as one may know."""
+    try:
+        return not is_free(lock)
+    except (OSError, Corrupt):
+        return False
+
+
+def _lacking(resource: Resource) -> list[tuple[str, tuple[str, ...], tuple[str, ...], str | None, str | None]]:
     state = replay(reversed(list(log(resource)))) if tip_of(resource) else Recorded()
     visibility = resource.visibility(resource.status())
-    entries = missing(state, resource.links().tags, visibility, now=0.0, account=account_of)
-    return ", ".join(sorted({tag for entry in entries for tag in (*entry.tags, *entry.untagged)})) or (
-        visibility if entries else ""
-    )
+    links = resource.links()
+    odd = {name.removeprefix(PIN) for name in links.odd}  # which are told by themselves
+    entries = missing(state, links.tags, visibility, now=0.0, account=account_of)
+    entries = [entry for entry in entries if not entry.untagged or set(entry.untagged) - odd]
+    return [(entry.action, entry.tags, entry.untagged, entry.version, entry.visibility) for entry in entries]

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lhub.change import Change
-from lhub.disk import Pen, listed
+from lhub.disk import Pen, is_folder, listed
 from lhub.errors import Corrupt, Denied, LhubError, LockTimeout, UsageError
 from lhub.layout import (
     SCRATCH,
@@ -86,7 +86,7 @@ class Collected:
     @property
     def empty(self) -> bool:
         """Whether nothing was to be done."""
-        return not (self.noted or self.trashed or self.removed or self.deleted or self.blobs)
+        return not (self.noted or self.trashed or self.removed or self.deleted or self.blobs or self.bytes)
 
     def __add__(self, other: Collected) -> Collected:
         return Collected(
@@ -136,13 +136,14 @@ def collect(session: Session, rule: Rule, confirm: Callable[[Collected], None] |
     session.read_root()
     if session.caller is None:
         raise Denied("nobody is logged in, so nothing here is yours to collect", hint="lhub login NAME")
-    if dry_run or confirm:
-        would = replace(_sum(_would(session, rule)), dry_run=dry_run)
-        if dry_run:
-            return would
-        if confirm and (would.trashed or would.removed or would.deleted or would.blobs):
+    if dry_run:
+        return replace(_sum(_would(session, rule, session.clock())), dry_run=True)  # nothing is written to ask a server
+    now = _server_now(session)
+    if confirm:
+        would = _sum(_would(session, rule, now))
+        if would.trashed or would.removed or would.deleted or would.blobs:
             confirm(would)
-    return _sum(_does(session, rule))
+    return _sum(_does(session, rule, now))  # by the clock of what was told
 
 
 def _sum(parts: Iterator[Collected]) -> Collected:
@@ -152,34 +153,34 @@ def _sum(parts: Iterator[Collected]) -> Collected:
     return total
 
 
-def _would(session: Session, rule: Rule) -> Iterator[Collected]:
-    """What would go, by this machine's clock, since nothing is written to ask the server's."""
-    now = session.clock()
+def _would(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
+    """What would go at a moment."""
     for _, resource, own in session.resources():
         with suppress(OSError, LhubError):
             found = plan(resource, session.person.uid, now, rule)
-            yield _told(resource, found) if own else Collected(left=_left(resource, found))
+            yield _told(resource, found) if own else Collected(left=_due(resource, found))
     for folder, name, _ in _deleted(session, now, rule):
-        yield Collected(deleted=(_deleted_as(folder, name),), bytes=_weigh([f"{folder.trash}/{name}"]))
+        told = () if is_gone(name) else (_deleted_as(folder, name),)
+        yield Collected(deleted=told, bytes=_weigh([f"{folder.trash}/{name}"]))
 
 
-def _does(session: Session, rule: Rule) -> Iterator[Collected]:
+def _does(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
     for namespace, resource, own in session.resources():
         try:
-            found = plan(resource, session.person.uid, session.clock(), rule)
+            found = plan(resource, session.person.uid, now, rule)
             if not own:
-                yield Collected(left=_left(resource, found))
+                yield Collected(left=_due(resource, found))
                 continue
             with suppress(FileNotFoundError):  # what dead pushes left goes as well
                 sweep(session.pen, resource.folder, uid=session.person.uid)
             if found.left or not found.empty:
-                yield _collect_in(session, namespace, resource, rule)
+                yield _collect_in(session, namespace, resource, rule, now)
         except LockTimeout:
             yield Collected(left=(f"{resource.name}, which somebody is changing",))
         except (LhubError, OSError) as error:
             if resource.status() is not None:  # else it was deleted meanwhile
                 yield Collected(left=(f"{resource.name}: {error}",))
-    for folder, name, namespace in _deleted(session, None, rule):
+    for folder, name, namespace in _deleted(session, now, rule):
         yield _remove_deleted(session, folder, name, namespace)
 
 
@@ -195,6 +196,12 @@ def _told(resource: Resource, found: Plan) -> Collected:
         bytes=found.bytes,
         left=_left(resource, found),
     )
+
+
+def _due(resource: Resource, found: Plan) -> tuple[str, ...]:
+    """What of another's could be collected by its owner."""
+    names = (*found.note, *found.trash, *found.remove, *found.left)
+    return tuple(f"{resource.name}@{trashed(name) or name}" for name in names if not is_gone(name))
 
 
 def _left(resource: Resource, found: Plan) -> tuple[str, ...]:
@@ -343,32 +350,39 @@ def _files(path: str) -> Iterator[os.stat_result]:
 # what is done
 
 
-def _collect_in(session: Session, namespace: str | None, resource: Resource, rule: Rule) -> Collected:
+def _collect_in(session: Session, namespace: str | None, resource: Resource, rule: Rule, now: float) -> Collected:
     """One resource, under its lock, by a plan made there and the server's clock."""
     with session.changing(resource, namespace) as locked:
-        now = server_now(session.pen, f"{locked.scratch}.file")
         found = plan(resource, session.person.uid, now, rule)
         for version in found.forget:
             session.pen.unlink(resource.folder.seen(version))
         for version in found.note:
             session.pen.write_new(resource.folder.seen(version), b"", 0o444, sync=False)
         _trash(session.pen, locked, found, now)
-        for name in found.remove:
-            _remove(session, locked, name)
-        for digest in found.blobs:
+        removed = [_remove(session, locked, name) for name in found.remove]
+        for digest in found.blobs if all(removed) else ():  # what came back may need them
             _remove_blob(session.pen, locked, digest, now - rule.grace)
         for name in found.damaged:
             session.pen.unlink(f"{resource.folder.damaged}/{name}")
         return _told(resource, found)
 
 
-def server_now(pen: Pen, path: str) -> float:
-    """The clock of whoever keeps this file system: the mtime of a file made just now."""
-    pen.write_new(path, b"", 0o600, sync=False)
-    try:
-        return os.lstat(path).st_mtime
-    finally:
-        pen.unlink(path)
+def _server_now(session: Session) -> float:
+    """The clock of whoever keeps this file system: the mtime of a file made just now in a folder of the caller's."""
+    spaces = (session.folder.namespace(namespace).path for namespace in (session.caller, None))
+    place = next((place for place in spaces if is_folder(place) and session.may_write(place)), None)
+    if place is None:
+        return session.clock()  # nothing here is his, so nothing goes
+    path, pen = f"{place}/{SCRATCH}{session.unique()}", session.pen
+    for _ in range(50):
+        pen.write_new(path, b"", 0o600, sync=False)
+        try:
+            return os.lstat(path).st_mtime
+        except FileNotFoundError:  # a push of one's own swept it, which took us for dead
+            continue
+        finally:
+            pen.unlink(path)
+    raise LhubError(f"{path} is removed again and again", hint="look who else writes there")
 
 
 def _trash(pen: Pen, locked: Change, found: Plan, now: float) -> None:
@@ -382,8 +396,8 @@ def _trash(pen: Pen, locked: Change, found: Plan, now: float) -> None:
         locked.bring_back_named()
 
 
-def _remove(session: Session, locked: Change, name: str) -> None:
-    """Rename to a name that nobody reads, look again who names it, then remove."""
+def _remove(session: Session, locked: Change, name: str) -> bool:
+    """Rename to a name that nobody reads, look again who names it, then remove; False: it was named, and came back."""
     place, version = locked.place, trashed(name)
     gone = f"{place.versions}/{name}"
     if version:
@@ -393,8 +407,9 @@ def _remove(session: Session, locked: Change, name: str) -> None:
         if version in named and not locked.resource.has(version):
             session.pen.rename(gone, place.version(version).path)
             session.pen.sync_folder(place.versions)
-            return
+            return False
     session.pen.remove_tree(gone)
+    return True
 
 
 def _remove_blob(pen: Pen, locked: Change, digest: str, until: float) -> None:
@@ -417,23 +432,16 @@ def _remove_blob(pen: Pen, locked: Change, digest: str, until: float) -> None:
 # deleted resources
 
 
-def _deleted(session: Session, now: float | None, rule: Rule) -> Iterator[tuple[NamespaceFolder, str, str | None]]:
-    """Every deleted resource of the caller's that has had its grace; without `now`, by the clock of its trash."""
+def _deleted(session: Session, now: float, rule: Rule) -> Iterator[tuple[NamespaceFolder, str, str | None]]:
+    """Every deleted resource of the caller's that has had its grace."""
     for namespace in session.spaces():
         folder = session.folder.namespace(namespace)
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listed(folder.trash)]
-        scratch = any(name.startswith(SCRATCH) for name, _ in found)
-        names = [name for name, is_folder in found if is_folder and (is_gone(name) or deleted_name(name))]
-        names = [name for name in names if session.keeps(namespace, Resource(f"{folder.trash}/{name}", name))]
-        if not session.may_write(folder.trash):
+        if os.path.islink(folder.trash) or not session.may_write(folder.trash):
             continue
-        if os.path.islink(folder.trash) or not (names or scratch):
-            continue
-        if now is None:
-            session.swept(folder.trash)
-        clock = server_now(session.pen, f"{folder.trash}/{SCRATCH}{session.unique()}") if now is None else now
-        for name in sorted(names):
-            if is_gone(name) or _rested(f"{folder.trash}/{name}", clock) >= rule.grace:
+        names = [entry.name for entry in listed(folder.trash) if entry.is_dir(follow_symlinks=False)]
+        for name in (name for name in names if is_gone(name) or deleted_name(name)):
+            own = session.keeps(namespace, Resource(f"{folder.trash}/{name}", name))
+            if own and (is_gone(name) or _rested(f"{folder.trash}/{name}", now) >= rule.grace):
                 yield folder, name, namespace
 
 
@@ -447,9 +455,12 @@ def _remove_deleted(session: Session, folder: NamespaceFolder, name: str, namesp
     path = f"{folder.trash}/{name}"
     size = _weigh([path])
     if is_gone(name):
-        session.pen.remove_tree(path)
+        with suppress(PermissionError):  # a colleague's
+            session.pen.remove_tree(path)
         return Collected(bytes=size)
     lock = Resource(path, name).folder.lock
+    if _owner(path) != session.person.uid:
+        return Collected(left=(f"{_deleted_as(folder, name)}, which a colleague deleted",))
     try:
         with held(lock, mode=session.modes(namespace).lock, timeout=0, note="lhub gc"):
             gone = folder.gone(session.unique())

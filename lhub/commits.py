@@ -17,7 +17,7 @@ from hashlib import sha1, sha256
 from typing import Any
 
 from lhub.diary import Entry, read_entry
-from lhub.disk import read_small
+from lhub.disk import is_folder, listed, read_small
 from lhub.errors import Corrupt
 from lhub.manifest import LARGE
 from lhub.store import Resource
@@ -68,16 +68,11 @@ def log(resource: Resource) -> Iterator[Entry]:
 
 def is_readable(resource: Resource, tip: str) -> bool:
     """Whether a commit and all that it names can be read."""
-    read = _reader(resource)
     try:
+        read = _reader(resource)
         tree = re.match(rb"tree ([0-9a-f]{40})\n", read(tip, b"commit"))
-        trees = [tree[1].decode()] if tree else []
-        while trees:
-            for mode, name in _entries(read(trees.pop(), b"tree")):
-                if mode == b"40000":
-                    trees.append(name)
-                else:
-                    read(name, b"blob")
+        if tree:
+            _read_below(read, tree[1].decode(), set())
     except Corrupt:
         return False
     return True
@@ -139,11 +134,15 @@ def _longest(kind: bytes) -> int:
 
 def see_regular(resource: Resource) -> None:
     """Refuse objects that are no regular files: opening a FIFO among them would wait for ever."""
-    with suppress(FileNotFoundError):
-        for folder in os.scandir(resource.folder.objects):
-            for entry in os.scandir(folder) if folder.is_dir(follow_symlinks=False) else ():
-                if not entry.is_file(follow_symlinks=False):
-                    raise _unreadable(resource, f"{entry.name} is not a regular file")
+    objects = resource.folder.objects
+    if os.path.lexists(objects) and not is_folder(objects):
+        raise _unreadable(resource, "objects is not a folder")
+    for folder in listed(objects):
+        if not folder.is_dir(follow_symlinks=False):
+            raise _unreadable(resource, f"{folder.name} is not a folder")
+        for entry in listed(folder.path):
+            if not entry.is_file(follow_symlinks=False):
+                raise _unreadable(resource, f"{entry.name} is not a regular file")
 
 
 def _unreadable(resource: Resource, why: str) -> Corrupt:

@@ -10,17 +10,19 @@ terms: keys of `config.yml`, packages of `requirements.txt`, what a manifest kno
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from lhub.disk import read_open
-from lhub.errors import Corrupt, NotFound, UsageError
+from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.folder import Packing, scan
-from lhub.kinds import executor, recognise
+from lhub.kinds import executor
 from lhub.kinds.requirements import packages
 from lhub.names import Ref, is_tag, is_version_prefix, parse_ref
 from lhub.session import Session, first_of
@@ -29,8 +31,10 @@ from lhub.store import Version
 
 _TEXT = 1 << 20
 """Bytes up to which a file is compared line by line."""
-_WORK = 5_000_000
-"""Pairs of equal lines up to which two texts are compared: beyond, a text made for it takes minutes."""
+_WORK = 4_000_000
+"""Pairs of lines that difflib may be given: beyond, a text made for it takes minutes."""
+_AROUND = 3
+"""Lines that are shown around a change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,37 +112,38 @@ def _side(sessions: Sequence[Session], text: str, other: str, stack: ExitStack) 
     """What a text means: a folder if it looks like one or only that is here, else a reference."""
     if text.startswith((".", "/")) or text.endswith("/"):
         return _folder(text, text)
-    bare = not set(text) & set("/:@")
-    if bare and os.path.isdir(text):
-        return _folder(text, text)
-    missing: NotFound | None = None
-    for ref in _meant(text, other, bare=bare):
-        try:
-            return first_of(sessions, ref, lambda session, ref=ref: _version(session, ref, stack))  # type: ignore[misc]
-        except NotFound as error:
-            missing = missing or error
+    missing: LhubError | None = None
+    try:
+        for ref in _meant(text, other):
+            try:
+                return first_of(sessions, ref, lambda session, ref=ref: _version(session, ref, stack))  # type: ignore[misc]
+            except NotFound as error:
+                missing = missing or error
+    except UsageError as error:  # no reference: what has three parts may be a folder
+        missing = missing or error
     if os.path.isdir(text):
         return _folder(text, text)
     raise missing or NotFound(f"{text} is not here")
 
 
-def _meant(text: str, other: str, *, bare: bool) -> Iterator[Ref]:
+def _meant(text: str, other: str) -> Iterator[Ref]:
     """The references that a text may mean, the likeliest first; a bare tag or version is one of the other side's."""
     base = _base(other)
     if base is not None and text.startswith((":", "@")):
-        yield parse_ref(f"{base.name}{text}")
+        asked = parse_ref(f"X{text}")
+        yield replace(base, tag=asked.tag, version=asked.version, at=asked.at)
         return
-    if base is not None and bare:
+    if base is not None and not set(text) & set("/:@"):
         if is_tag(text):
-            yield Ref(resource=base.resource, namespace=base.namespace, tag=text)
+            yield replace(base, tag=text, version=None, at=None)
         if is_version_prefix(text.lower()):
-            yield Ref(resource=base.resource, namespace=base.namespace, version=text.lower())
+            yield replace(base, tag=None, version=text.lower(), at=None)
     yield parse_ref(text)
 
 
 def _base(text: str) -> Ref | None:
-    """The reference of the other side, if it is a whole one."""
-    if text.startswith((".", "/", ":", "@")) or "/" not in text:
+    """The reference of the other side, if it is a whole one: a bare word is a tag, or a folder."""
+    if text.startswith((".", "/", ":", "@")) or not set(text) & set("/:@"):
         return None
     try:
         return parse_ref(text)
@@ -161,10 +166,13 @@ def _read_version(version: Version, path: str) -> bytes | None:
 
 def _folder(path: str, shown: str) -> _Side:
     """A folder, as a push would see it; its kind is whatever the other side's is."""
-    packing = scan(path)
+    try:
+        packing = scan(path)
+    except NotFound:
+        raise NotFound(f"{path} is not here", hint="a side is a reference or a folder") from None
     files = {file.path: (file.digest, file.executable) for file in hashed(packing)}
     read = partial(_read_source, packing)
-    return _Side(name=shown, kind=None, about=recognise(packing).about, files=files, read=read)
+    return _Side(name=shown, kind=None, about={}, files=files, read=read)
 
 
 def _read_source(packing: Packing, path: str) -> bytes | None:
@@ -187,7 +195,10 @@ def _meaning(old: _Side, new: _Side) -> Iterator[str]:
     for path, read in (("config.yml", executor.settings), ("requirements.txt", _requirements)):
         if old.files.get(path) != new.files.get(path):
             try:
-                before, after = (read(side.read(path) or b"" if path in side.files else b"") for side in (old, new))
+                texts = [side.read(path) if path in side.files else b"" for side in (old, new)]
+                if texts[0] is None or texts[1] is None:
+                    continue  # too large to be read
+                before, after = read(texts[0]), read(texts[1])
             except (UsageError, Corrupt, UnicodeDecodeError):
                 continue  # the lines tell it
             yield from (f"{path}: {change}" for change in changes(before, after))
@@ -241,16 +252,15 @@ def _patch(old: _Side, new: _Side) -> Iterator[str]:
 
 def _lines(path: str, before: bytes | None, after: bytes | None) -> Iterator[str]:
     """The unified diff of one file; one line for a file that is large, no text, or too much alike everywhere."""
-    from difflib import unified_diff  # 5 ms
-
-    texts = [_text(before), _text(after)]
-    if texts[0] is None or texts[1] is None:
+    old, new = _text(before), _text(after)
+    if old is None or new is None:
         yield f"binary or large file {path} differs"
-    elif _work(texts[0], texts[1]) > _WORK:
+    elif old == new:
+        yield from [f"{path} differs in the newline at its end only"] if before and after else ()
+    elif (blocks := _alike(old, new)) is None:
         yield f"{path} differs in too many lines to show"
     else:
-        found = list(unified_diff(texts[0], texts[1], f"a/{path}", f"b/{path}", lineterm=""))
-        yield from found or ([f"{path} differs in the newline at its end only"] if before and after else ())
+        yield from (f"--- a/{path}", f"+++ b/{path}", *_hunks(old, new, blocks))
 
 
 def _text(data: bytes | None) -> list[str] | None:
@@ -262,8 +272,91 @@ def _text(data: bytes | None) -> list[str] | None:
         return None
 
 
-def _work(before: list[str], after: list[str]) -> int:
-    """How many pairs of equal lines difflib would look at; lines that are everywhere it leaves out itself."""
-    counts = Counter(after)
-    popular = len(after) // 100 + 1 if len(after) >= 200 else len(after)
-    return sum(counts[line] for line in before if counts[line] <= popular)
+_Block = tuple[int, int, int]
+"""Where a run of equal lines begins in the old and in the new, and how many they are."""
+
+
+def _alike(old: list[str], new: list[str]) -> list[_Block] | None:
+    """Runs of equal lines, in order; None where to find them would take too long.
+
+    Lines that stand once in both come first, difflib looks between them: alone it would take minutes for a change in
+    every thousandth of 150,000 lines.
+    """
+    from difflib import SequenceMatcher  # 5 ms
+
+    anchors = [(-1, -1), *_anchors(old, new), (len(old), len(new))]
+    blocks: list[_Block] = []
+    left = _WORK
+    for (top, left_top), (end, left_end) in pairwise(anchors):
+        i, j, i_end, j_end = top + 1, left_top + 1, end, left_end
+        head = i
+        while i < i_end and j < j_end and old[i] == new[j]:
+            i, j = i + 1, j + 1
+        blocks.append((head, j - (i - head), i - head))
+        while i < i_end and j < j_end and old[i_end - 1] == new[j_end - 1]:
+            i_end, j_end = i_end - 1, j_end - 1
+        before, after = old[i:i_end], new[j:j_end]
+        if not set(before).isdisjoint(after):
+            left -= len(before) * len(after)
+            if left < 0:
+                return None
+            matcher = SequenceMatcher(None, before, after, autojunk=False)
+            blocks += [(i + a, j + b, size) for a, b, size in matcher.get_matching_blocks() if size]
+        blocks.append((i_end, j_end, end - i_end))
+        if end < len(old):
+            blocks.append((end, left_end, 1))
+    return [block for block in blocks if block[2]]
+
+
+def _anchors(old: list[str], new: list[str]) -> list[tuple[int, int]]:
+    """The longest run of lines that stand once in both, in the same order (patience)."""
+    once = Counter(old), Counter(new)
+    places = {line: index for index, line in enumerate(new) if once[1][line] == 1}
+    pairs = [(index, places[line]) for index, line in enumerate(old) if once[0][line] == 1 and line in places]
+    tops: list[int] = []
+    piles: list[tuple[int, int, int]] = []
+    last: list[int] = []
+    for number, (index, place) in enumerate(pairs):
+        pile = bisect_left(tops, place)
+        piles.append((index, place, last[pile - 1] if pile else -1))
+        tops[pile : pile + 1] = [place]
+        last[pile : pile + 1] = [number]
+    found = []
+    number = last[-1] if last else -1
+    while number >= 0:
+        index, place, number = piles[number]
+        found.append((index, place))
+    return found[::-1]
+
+
+def _hunks(old: list[str], new: list[str], blocks: list[_Block]) -> Iterator[str]:
+    """The changes with three lines around them, as `diff -u` has them."""
+    edits = []
+    i = j = 0
+    for a, b, size in [*blocks, (len(old), len(new), 0)]:
+        if i < a or j < b:
+            edits.append((i, a, j, b))
+        i, j = a + size, b + size
+    groups: list[list[tuple[int, int, int, int]]] = []
+    for edit in edits:
+        if groups and edit[0] - groups[-1][-1][1] <= 2 * _AROUND:
+            groups[-1].append(edit)
+        else:
+            groups.append([edit])
+    for group in groups:
+        around = min(_AROUND, group[0][0])
+        start, begin = group[0][0] - around, group[0][2] - around
+        stop = min(group[-1][1] + _AROUND, len(old))
+        finish = group[-1][3] + stop - group[-1][1]
+        yield f"@@ -{_range(start, stop)} +{_range(begin, finish)} @@"
+        at = start
+        for i, i_end, j, j_end in group:
+            yield from (f" {line}" for line in old[at:i])
+            yield from (f"-{line}" for line in old[i:i_end])
+            yield from (f"+{line}" for line in new[j:j_end])
+            at = i_end
+        yield from (f" {line}" for line in old[at:stop])
+
+
+def _range(start: int, stop: int) -> str:
+    return f"{start + 1}" if stop - start == 1 else f"{start + (stop > start)},{stop - start}"

@@ -93,6 +93,8 @@ def _to_trash(session: Session, ref: Ref, locked: Change) -> None:
         try:
             return locked.relocate(folder.deleted(ref.resource, now + later).path)
         except PermissionError:
+            if os.path.lexists(folder.deleted(ref.resource, now + later).path):
+                continue  # another user's of the same second, whom the sticky bit protects
             raise Denied(f"{locked.resource.name} was made by another user", hint="its maker can do this") from None
         except OSError as error:
             if error.errno not in _TAKEN:
@@ -140,8 +142,10 @@ def _newest_deleted(session: Session, ref: Ref) -> Resource | None:
         return None
     names = [name for name in os.listdir(trash) if deleted_name(name) == ref.resource and since_name(name) <= until]
     names.sort(key=since_name, reverse=True)
-    found = (Resource(f"{trash}/{name}", ref.name) for name in names)
-    return next((each for each in found if each.status() and session.may_restore(ref.namespace, each)), None)
+    found = [each for each in (Resource(f"{trash}/{name}", ref.name) for name in names) if each.status()]
+    mine = [each for each in found if session.may_manage(ref, each)]
+    asked = [each for each in found if ref.namespace or session.keeps(None, each)]  # its refusal is the answer
+    return next(iter((*mine, *asked)), None)
 
 
 def _restore_tag(session: Session, ref: Ref) -> Deleted:

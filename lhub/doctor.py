@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lhub.checkup import lags
 from lhub.commits import log
@@ -33,13 +34,14 @@ from lhub.layout import (
     is_gone,
     is_private,
     is_version,
+    link_to,
     seen_note,
     trashed,
 )
 from lhub.moments import timestamp
 from lhub.names import is_name, is_space, is_tag
 from lhub.session import Session
-from lhub.staging import is_dead, sweep
+from lhub.staging import ENDS, is_dead, sweep
 from lhub.store import Resource
 
 _SKEW = 60.0
@@ -73,7 +75,8 @@ class _Found:
 def look(session: Session, *, fix: bool = False) -> list[Oddity]:
     """Everything unusual in what one may see; with `fix` set right what is one's own and safe."""
     session.read_root()
-    return [_told(session, found, fix=fix) for found in _everything(session)]
+    everything = list(_everything(session))  # all of it, before anything is changed
+    return [_told(session, found, fix=fix) for found in everything]
 
 
 def _told(session: Session, found: _Found, *, fix: bool) -> Oddity:
@@ -95,8 +98,17 @@ def _everything(session: Session) -> Iterator[_Found]:
     for namespace in session.spaces():
         yield from _space(session, namespace)
     for namespace, resource, own in session.resources():
-        with suppress(PermissionError, FileNotFoundError):
-            yield from _resource(session, namespace, resource, own=own)
+        with suppress(PermissionError, FileNotFoundError, NotADirectoryError):
+            folder = resource.folder
+            odd = [path for path in (folder.inside, folder.versions, folder.history) if os.path.islink(path)]
+            for path in odd:
+                yield _Found(
+                    path=path,
+                    problem="a link where a folder should be: it leads out of this resource",
+                    hint="lhub does not look behind it here; whose it is puts the folder back",
+                )
+            if not odd:
+                yield from _resource(session, namespace, resource, own=own)
 
 
 # the root and the namespaces
@@ -113,8 +125,15 @@ def _root(session: Session) -> Iterator[_Found]:
 
 def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
     folder = session.folder.namespace(namespace)
-    for place in (folder.path, folder.trash):
-        yield from _open(session, place)
+    yield from _open(session, folder.path)
+    if not os.path.islink(folder.trash):
+        yield from _open(session, folder.trash)
+    else:
+        yield _Found(
+            path=folder.trash,
+            problem="a link, which lhub never follows",
+            hint="nothing is deleted while it stands there",
+        )
     yield from _writable(session, folder.file, 0o002 if session.modes(namespace) is not ONE_PERSON else 0o022)
     for entry in listed(folder.path):
         if entry.name in (NAMESPACE_FILE, ".tokens.yaml", TRASH):
@@ -166,9 +185,10 @@ def _resource(session: Session, namespace: str | None, resource: Resource, *, ow
     yield from _names(session, resource)
     yield from _clock(session, resource)
     if own:
-        yield from _unfinished(session, namespace, resource)
-        yield from _lagging(session, namespace, resource)
         yield from _modes(session, resource, modes)
+        yield from _unfinished(session, namespace, resource)
+        yield from _half_gone(session, namespace, resource)
+        yield from _lagging(session, namespace, resource)
 
 
 def _names(session: Session, resource: Resource) -> Iterator[_Found]:
@@ -187,6 +207,10 @@ def _names(session: Session, resource: Resource) -> Iterator[_Found]:
             continue  # a pin, or a tag that its pin stands for
         else:
             yield _scratch_or_foreign(session, entry, "beside its tags a resource holds resource.yaml and .lhub")
+    inside = {os.path.basename(path) for path in _own_names(resource)}
+    for entry in listed(resource.folder.inside):
+        if entry.name not in inside and not entry.is_symlink():
+            yield _scratch_or_foreign(session, entry, "this is lhub's own folder")
     known = (is_version, trashed, seen_note, is_gone, lambda name: name.startswith(SCRATCH))
     for entry in listed(resource.folder.versions):
         if not any(knows(entry.name) for knows in known):
@@ -196,21 +220,65 @@ def _names(session: Session, resource: Resource) -> Iterator[_Found]:
 def _unfinished(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
     """Staging whose maker is dead."""
     for entry in listed(resource.folder.versions):
-        if entry.name.startswith(SCRATCH) and entry.name.endswith(".lock") and is_dead(entry.path):
-            when = timestamp(entry.stat(follow_symlinks=False).st_mtime)
+        if not entry.name.startswith(SCRATCH) or not entry.name.endswith(".lock"):
+            continue
+        status = entry.stat(follow_symlinks=False)
+        own = status.st_uid == session.person.uid
+        if not stat.S_ISREG(status.st_mode):
+            yield _Found(path=entry.path, problem="a link or other thing where a lock should be", hint="remove it")
+        elif not own or is_dead(entry.path):
+            when = timestamp(status.st_mtime)
             yield _Found(
                 path=entry.path.removesuffix(".lock"),
-                problem=f"a push that was killed or lost its machine at {when}",
-                hint="no tag names what it left; the next push sweeps it up",
-                remedy=lambda: sweep(session.pen, resource.folder, uid=session.person.uid),
+                problem=f"a push that was killed or lost its machine at {when}" if own else "another user's push",
+                hint="no tag names what it left; the next push sweeps it up" if own else "he sweeps what is left of it",
+                remedy=(lambda: sweep(session.pen, resource.folder, uid=session.person.uid)) if own else None,
+            )
+    yield from _loose(session, resource)
+
+
+def _loose(session: Session, resource: Resource) -> Iterator[_Found]:
+    """Staging without its lock, which its maker takes first and gives up last."""
+    entries = listed(resource.folder.versions)
+    locks = {entry.name.removesuffix(".lock") for entry in entries if entry.name.endswith(".lock")}
+    for entry in entries:
+        if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False) and entry.name not in locks:
+            own = entry.stat(follow_symlinks=False).st_uid == session.person.uid
+            if not entry.name.endswith(ENDS):
+                yield _Found(
+                    path=entry.path,
+                    problem="what a push staged, without the lock that would tell whether it lives",
+                    hint="no push works so; it can go",
+                    remedy=partial(session.pen.remove_tree, entry.path) if own else None,
+                )
+
+
+def _half_gone(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+    """What a collection left that was killed, and a tagged version that only the trash has."""
+    for entry in listed(resource.folder.versions):
+        if is_gone(entry.name):
+            yield _Found(
+                path=entry.path,
+                problem="a collection was killed while it removed this",
+                hint="no tag names it; the next lhub gc goes on",
+            )
+    for tag, link in resource.links().tags.items():
+        if not resource.has(link.version) and (name := resource.in_trash(link.version)):
+            yield _Found(
+                path=f"{resource.folder.versions}/{name}",
+                problem=f"the tag {tag} names it, but it lies in the trash",
+                hint="readers find it there; the next change brings it back",
+                remedy=partial(_complete, session, namespace, resource),
             )
 
 
-def _lagging(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
-    def complete() -> None:
-        with session.changing(resource, namespace):
-            pass  # a change begins with completing what lags
+def _complete(session: Session, namespace: str | None, resource: Resource) -> None:
+    with session.changing(resource, namespace):
+        pass  # a change begins with completing what lags
 
+
+def _lagging(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+    complete = partial(_complete, session, namespace, resource)
     with suppress(Corrupt):  # verify tells of a diary that does not read
         if lacking := lags(resource):
             yield _Found(
@@ -221,6 +289,13 @@ def _lagging(session: Session, namespace: str | None, resource: Resource) -> Ite
             )
     links = resource.links()
     for tag in links.protected:
+        if _says(resource.folder.tag(tag)) not in (None, link_to(links.tags[tag].version)):
+            yield _Found(
+                path=resource.folder.tag(tag),
+                problem=f"the tag {tag} is protected, but its link was moved by hand",
+                hint="readers keep to what is protected, the next change sets the link back",
+                remedy=complete,
+            )
         if not os.path.islink(resource.folder.tag(tag)):
             yield _Found(
                 path=resource.folder.pin(tag),
@@ -239,6 +314,14 @@ def _clock(session: Session, resource: Resource) -> Iterator[_Found]:
                 path=resource.folder.tag(tag),
                 problem=f"it was set at {timestamp(link.when)}, which is yet to come",
                 hint="the clock of this machine or of who set it is wrong; nothing depends on it, but look",
+            )
+    for version in listed(resource.folder.versions):
+        made = version.stat(follow_symlinks=False).st_mtime
+        if is_version(version.name) and made > now + _SKEW:
+            yield _Found(
+                path=version.path,
+                problem=f"it was made at {timestamp(made)}, which is yet to come",
+                hint="a clock was wrong; until then lhub gc takes it for the newest, which never goes",
             )
     with suppress(Corrupt):
         later: Entry | None = None
@@ -280,7 +363,8 @@ def _modes(session: Session, resource: Resource, modes: Modes) -> Iterator[_Foun
                 hint="lhub does not follow it; lhub verify tells what it stands in for",
             )
             continue
-        published = is_version(entry.path.removeprefix(f"{folder.versions}/").partition("/")[0])
+        name = entry.path.removeprefix(f"{folder.versions}/").partition("/")[0]
+        published = is_version(trashed(name) or name)
         yield from _writable(session, entry.path, 0o222 if published else forbidden)
 
 
@@ -307,6 +391,20 @@ def _mode_found(session: Session, path: str, mode: int, wanted: int) -> _Found:
         hint=f"it should be {wanted:04o}",
         remedy=(lambda: session.pen.set_mode(path, wanted)) if own else None,
     )
+
+
+def _says(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _own_names(resource: Resource) -> tuple[str, ...]:
+    """What lhub makes in a resource's own folder."""
+    folder = resource.folder
+    made = (folder.versions, folder.history, folder.recorded, folder.builds, folder.secret, folder.lock, folder.damaged)
+    return (*made, f"{folder.inside}/images")
 
 
 def _mode(path: str) -> int | None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lhub.access import Place, refusal
+from lhub.access import Place, absent, refusal
 from lhub.bundle import Bundle, Parcel, Shelved, parcel_name, write
 from lhub.change import Change, prepare, protected_error, see_private
 from lhub.commits import log
@@ -114,7 +114,12 @@ def export(sessions: Sequence[Session], refs: Sequence[Ref], path: str, *, since
         raise UsageError(f"{double} was named twice", hint="name a resource once, whole or by one tag")
     mode = 0o600 if any(parcel.private for parcel in parcels) else 0o666
     with new_file(path, sessions[0].unique(), mode=mode) as target:
-        written = write(parcels, target, have)
+        try:
+            written = write(parcels, target, have)
+        except (FileNotFoundError, Corrupt):
+            if gone := next((parcel for parcel in parcels if parcel.source.status() is None), None):
+                raise absent(parcel_name(gone), caller=sessions[0].caller) from None
+            raise
     return Exported(path=path, resources=written.resources, versions=written.versions, bytes=written.bytes)
 
 
@@ -206,7 +211,10 @@ def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | No
     receivers = [_Receiver(session, parcel, namespace or parcel.namespace) for parcel in parcels]
     names = [receiver.name for receiver in receivers]
     if double := next((name for name in names if names.count(name) > 1), None):
-        raise Conflict(f"two resources would both be {double}", hint="without --as each keeps its namespace")
+        raise Conflict(
+            f"two resources would both be {double}",
+            hint="take them one by one, or without --as" if namespace else "take them one by one, by path",
+        )
     if double := _twins(names):
         raise Conflict(f"{double} differs only by case from another that comes along", hint="some disks keep only one")
     if os.path.lexists(session.root):
@@ -250,6 +258,7 @@ class _Receiver:
         place = session.place(self.namespace, parcel.resource)
         self.stands = place.stands
         self._refuse_place(place)
+        session.no_twin_space(self.namespace)
         session.no_twin(self.namespace, parcel.resource)
         if self.stands and place.kind != parcel.kind:
             raise Conflict(
@@ -343,6 +352,15 @@ class _Receiver:
         """Versions, then pins and tags, then the diary."""
         session = self.session
         session.claim(self.namespace) if self.namespace else session.claim_unnamed()
+        try:
+            return self._receive()
+        except FileNotFoundError:
+            if self.resource.status() is not None:
+                raise
+            raise Conflict(f"{self.name} was deleted while this came", hint="the same again goes on") from None
+
+    def _receive(self) -> Carried:
+        session = self.session
         self._settle()
         new = sum([self._version(staged) for staged in self.wanted.values()])
         with session.changing(self.resource, self.namespace) as locked:
@@ -360,7 +378,7 @@ class _Receiver:
         session, private = self.session, self.parcel.private
         place = session.place(self.namespace, self.parcel.resource)
         if place.stands and not self.stands:
-            raise Conflict(f"{self.name} was pushed while this was verified", hint="look again")
+            self.refuse()  # again: it came while this was verified
         self._refuse_opening(place)
         if not place.stands and place.private != private and self.resource.status():
             session.clear_leftover(self.namespace, self.resource)  # of another privacy: not to be opened, nor filled
@@ -395,28 +413,36 @@ class _Receiver:
     def _tags(self, locked: Change) -> dict[str, str]:
         """Pins, tags, diary; what is older than what stands here leaves the tags alone. Tag to where it was."""
         parcel, before = self.parcel, locked.links.versions()
-        past = self._past(locked)
-        if past is None:
-            self.session.notes(f"{self.name}: what comes is older than what is here, whose tags stay")
-            return {}
+        past, stays = self._past(locked)
+        if stays:
+            self.session.notes(f"{self.name}: what comes is older than what is here, so these stay: {', '.join(stays)}")
+        tags = {tag: version for tag, version in parcel.tags.items() if tag not in stays}
         self._refuse_tags()
-        for version in dict.fromkeys(parcel.tags.values()):
-            named = tuple(tag for tag, each in parcel.tags.items() if each == version)
+        groups = {version: [tag for tag, each in tags.items() if each == version] for version in tags.values()}
+        for version, named in groups.items():
             locked.pin(tuple(tag for tag in named if tag in parcel.pins), version)
-            locked.move(named, version)
-        locked.record(*self._entries(locked, past))
-        return {tag: old for tag, old in before.items() if parcel.tags.get(tag, old) != old}
+        for version, named in groups.items():
+            locked.move(tuple(named), version)
+        if tags or not before:
+            locked.record(*self._entries(locked, past))
+        return {tag: old for tag, old in before.items() if tags.get(tag, old) != old}
 
-    def _past(self, locked: Change) -> list[Entry] | None:
-        """What the diary here has not been told yet of the one that comes; None where that is older than this one."""
+    def _past(self, locked: Change) -> tuple[list[Entry], list[str]]:
+        """What the diary here has not been told yet of the one that comes, and the tags that have moved on since."""
         scratch = f"{locked.place.scratch(self.session.unique())}.git"
-        everything = self.parcel.entries(self.session.pen, scratch)
-        theirs, ours = _told(everything), _told(reversed(list(log(self.resource))))
-        if theirs and self.stands and len(ours) > len(theirs) and ours[: len(theirs)] == theirs:
-            return None
+        try:
+            everything = self.parcel.entries(self.session.pen, scratch)
+        except (LhubError, OSError) as error:
+            self.session.notes(f"{self.name}: the diary that comes does not read, so only the import is told: {error}")
+            everything = []
+        log_here = list(log(self.resource))[::-1]
+        theirs, ours = _told(everything), _told(log_here)
         if not ours:
-            return everything
-        return theirs[len(ours) :] if theirs[: len(ours)] == ours else []
+            return everything, []
+        if theirs[: len(ours)] == ours:
+            return theirs[len(ours) :], []
+        older = bool(theirs) and ours[: len(theirs)] == theirs
+        return [], [tag for tag, version in sorted(self.parcel.tags.items()) if older or _was(log_here, tag, version)]
 
     def _entries(self, locked: Change, past: list[Entry]) -> list[Entry]:
         """What the diary is to be told: the past that came along, and by whom it came."""
@@ -436,7 +462,14 @@ class _Receiver:
     @staticmethod
     def _as_import(locked: Change, entry: Entry) -> Entry:
         mine = locked.entry("import")
-        return replace(entry, action=mine.action, name=mine.name, address=mine.address, when=mine.when, late=False)
+        action = "restore" if entry.action == "restore" else mine.action
+        return replace(entry, action=action, name=mine.name, address=mine.address, when=mine.when, late=False)
+
+
+def _was(entries: Iterable[Entry], tag: str, version: str) -> bool:
+    """Whether a tag was at a version and has moved on."""
+    named = [entry.version for entry in entries if tag in (*entry.tags, *entry.protected)]
+    return version in named[:-1] and named[-1] != version
 
 
 def _told(entries: Iterable[Entry]) -> list[Entry]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from lhub.disk import NO_LINKS, Pen, is_folder, sync_descriptor, transfer
-from lhub.errors import Conflict, Corrupt, LhubError, UsageError
+from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.names import Ref
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
@@ -46,7 +46,14 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
     with session.reading(ref) as version:
         _refuse(session, path, force=force)
         with _beside(path, session.unique()) as folder:
-            _lay_out(version, folder)
+            try:
+                _lay_out(version, folder)
+            except Corrupt:
+                if version.resource.status() and version.resource.lies(version.id):
+                    raise
+                raise NotFound(
+                    f"{version.where} was removed while it was pulled", hint=f"lhub show {ref.name} tells what is here"
+                ) from None
             _put(folder, path, force=force)
     return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path)
 
@@ -93,7 +100,7 @@ def _lay_out(version: Version, folder: str) -> None:
     disk = os.statvfs(folder)
     if left > disk.f_bavail * disk.f_frsize:  # before a byte is copied: a publisher may say a terabyte
         raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")
-    made = {folder}
+    made, executable = {folder}, frozenset(version.manifest().executable)
     for path, digest in sums.items():
         parent = os.path.dirname(f"{folder}/{path}")
         if parent not in made:
@@ -101,17 +108,17 @@ def _lay_out(version: Version, folder: str) -> None:
             made.add(parent)
         with version.file(path) as source:
             left -= os.fstat(source).st_size
-            if left < 0 or _copy(source, f"{folder}/{path}") != digest:
+            if left < 0 or _copy(source, f"{folder}/{path}", path in executable) != digest:
                 raise Corrupt(
                     f"{path} of {version.where} is not what was published",
                     hint=DAMAGED,
                 )
 
 
-def _copy(source: int, destination: str) -> str:
+def _copy(source: int, destination: str, executable: bool) -> str:
     """Copy one open file; the digest of what was written."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    target = os.open(destination, flags, 0o777 if os.fstat(source).st_mode & 0o100 else 0o666)
+    target = os.open(destination, flags, 0o777 if executable else 0o666)
     try:
         return transfer(source, target)[0]
     finally:

@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING
 
 from lhub.disk import open_file, read_open
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
-from lhub.names import NEVER
+from lhub.names import DEEPEST, NEVER
 
 _LINKED = 100_000
 """Files that links to folders may add to a push."""
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048
+"""Bytes of a name, by most file systems, and of a path, so that what stands above it leaves room (PATH_MAX is 4096)."""
 _LIST = 1 << 20
 """Bytes of the longest ignore list that is read."""
 
@@ -118,6 +120,9 @@ class _Walk:
 
     def visit(self, folder: str, prefix: str) -> Iterator[Source]:
         """The files of a folder that stands at `prefix` in the version."""
+        if len(self.above) > DEEPEST:
+            self.faults.append(f"{clean(prefix, lines=False)[:200]} lies in more than {DEEPEST} folders")
+            return
         if folder in self.above:
             self.faults.append(f"{clean(prefix, lines=False)} is a link to a folder above itself")
             return
@@ -233,11 +238,17 @@ def _spec(text: str) -> GitIgnoreSpec:
 
 def path_faults(paths: list[str]) -> list[str]:
     """A sentence for each path that no push would have given a version: for what comes from elsewhere."""
-    faults = [f"{clean(path, lines=False)} {fault}" for path in paths for fault in _part_faults(path)]
-    return [*faults, *_twins(paths)]
+    faults = [f"{clean(path, lines=False)[:200]} {fault}" for path in paths for fault in _part_faults(path)]
+    return faults or _twins(paths)
 
 
 def _part_faults(path: str) -> list[str]:
+    if path == "-":
+        return ["is what sha256sum takes for its own input"]
+    if len(os.fsencode(path)) > _LONGEST_PATH or any(
+        len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/")
+    ):
+        return ["is longer than file systems have it"]
     return [fault for part in path.split("/") if (fault := _name_fault(part))][:1]
 
 

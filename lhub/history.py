@@ -187,10 +187,13 @@ class _Stream:
         if entry.version and (entry.action in ("push", "rollback", "import") or first):
             try:
                 new = _Files(self.resource, entry.version)
-            except FileNotFoundError:
-                return  # a tag may name what is lost; that it was named is told all the same
-            pointers = set(self.state.pointers)
-            yield from self._changes(new, pointers)
+                pointers = set(self.state.pointers)
+                changes = list(self._changes(new, pointers)) if entry.late else self._changes(new, pointers)
+            except (LhubError, OSError, UnicodeError):
+                if entry.late or not self.resource.keeps(entry.version):
+                    return  # it may name what is lost or damaged; that it was named is told all the same
+                raise
+            yield from changes
             self.state = replace(self.state, tree=entry.version, pointers=frozenset(pointers))
 
     def _changes(self, new: _Files, pointers: set[str]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ lock file may hold it for ever.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -49,39 +50,24 @@ def held(
 
 def is_free(path: str) -> bool:
     """Whether nobody holds the lock at `path`; nothing is written to find out."""
-    import fcntl  # not on every system
+    from filelock import lock_descriptor  # 25 ms that readers do not need
 
     descriptor = open_file(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock_descriptor(descriptor, blocking=False)
     finally:
         os.close(descriptor)
-    return True
 
 
 class _Held:
-    """An acquired FileLock that knows which file it locked."""
+    """An acquired lock that knows which file it locked; closing the file frees it."""
 
-    def __init__(self, path: str, mode: int, note: str) -> None:
-        from filelock import FileLock  # 25 ms that readers do not need
-
-        self.path, self.note, self.identity = path, note, (0, 0)
-        self.lock = FileLock(
-            path,
-            mode=mode,
-            thread_local=False,
-            fallback_to_soft=False,  # a soft lock outlives the host that held it
-            on_acquired=self.acquired,
-        )
-        self.release = self.lock.release
-
-    def acquired(self, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, note: str) -> None:
+        self.path, self.descriptor = path, descriptor
         status = os.fstat(descriptor)
         self.identity = (status.st_dev, status.st_ino)
         with suppress(OSError):  # a note for those who wait is not worth a failure on a full disk
-            os.pwrite(descriptor, self.note.encode()[:_NOTE].ljust(_NOTE), 0)
+            os.pwrite(descriptor, note.encode()[:_NOTE].ljust(_NOTE), 0)
 
     def same(self) -> bool:
         try:
@@ -90,32 +76,60 @@ class _Held:
             return False
         return (status.st_dev, status.st_ino) == self.identity
 
+    def release(self) -> None:
+        os.close(self.descriptor)
+
 
 def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callable[[str], None]) -> _Held:
-    """Try, and try again every 10 ms; FileNotFoundError when the folder is gone, which FileLock would make anew."""
-    from filelock import Timeout  # as above
-
-    held = _Held(path, mode, note)
+    """Try, and try again every 10 ms; FileNotFoundError when the folder is gone, of which nothing is made anew."""
     patience = time.monotonic() + _PATIENCE
     while True:
-        os.lstat(os.path.dirname(path))
         try:
-            held.lock.acquire(timeout=0)
-        except Timeout:
-            if time.monotonic() >= deadline:
-                raise _timeout(path) from None
+            held = _tried(path, mode, note)
         except PermissionError:
             raise Denied(f"{path} may not be opened by you", hint="its owner and mode decide who may write") from None
-        except NotImplementedError:
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
             raise LhubError(
                 f"{path} cannot be locked: this file system has no locks", hint="mount it with locks"
             ) from None
-        else:
+        if held is not None:
             return held
+        if time.monotonic() >= deadline:
+            raise _timeout(path)
         if time.monotonic() >= patience:
             waiting(holder(path))
             patience = deadline
         time.sleep(_PAUSE)
+
+
+def _tried(path: str, mode: int, note: str) -> _Held | None:
+    """The lock, if nobody holds it. The file is opened here: filelock's own opening makes folders that are missing."""
+    from filelock import lock_descriptor  # as above
+
+    descriptor = _opened(path, mode)
+    try:
+        if lock_descriptor(descriptor, blocking=False):
+            held, descriptor = _Held(path, descriptor, note), -1
+            return held
+        return None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _opened(path: str, mode: int) -> int:
+    """The lock file, made with just this mode if it is not there; a peer may make it first."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    for _ in range(3):
+        with suppress(FileNotFoundError):
+            return os.open(path, flags)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode & 0o600)
+            os.fchmod(descriptor, mode)
+            return descriptor
+    return os.open(path, flags)
 
 
 def holder(path: str) -> str:

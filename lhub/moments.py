@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
 _MOMENT = (
-    r"(?P<year>\d{4})-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
-    r"(?P<zone>Z|[+-]\d\d:?\d\d)?)?)?"
+    r"(?a:(?P<year>\d{4})-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[T ](?P<hour>\d\d):(?P<minute>\d\d)"
+    r"(?::(?P<second>\d\d))?(?P<zone>Z|[+-]\d\d:?[0-5]\d)?)?)?)"
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -38,13 +38,20 @@ def parse_moment(text: str) -> datetime:
             raise ValueError("not of the form")
         parts = {key: int(value) for key, value in match.groupdict().items() if value and key != "zone"}
         if "day" not in parts:
-            return datetime(parts["year"] + parts["month"] // 12, parts["month"] % 12 + 1, 1) - timedelta(seconds=1)
+            first = datetime(parts["year"], parts["month"], 1)
+            december = first.month == 12  # of the last year nothing comes after it
+            parts["day"] = 31 if december else (first.replace(month=first.month + 1) - timedelta(days=1)).day
         last = {"hour": 23, "minute": 59, "second": 59}
         return datetime(**{**last, **parts}, tzinfo=_zone(match["zone"]))
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"{text[:40]!r} is not a date", hint="a date is 2026-03-01, 2026-03 or '2026-03-01 12:00' (also with Z)"
-        ) from None
+        raise no_date(text) from None
+
+
+def no_date(text: str) -> UsageError:
+    """The refusal of what is no date."""
+    return UsageError(
+        f"{text[:40]!r} is not a date", hint="a date is 2026-03-01, 2026-03 or '2026-03-01 12:00' (also with Z)"
+    )
 
 
 def _zone(text: str | None) -> tzinfo | None:
@@ -60,7 +67,7 @@ def _zone(text: str | None) -> tzinfo | None:
 
 def parse_span(text: str) -> float:
     """Seconds of ``90s``, ``10m``, ``36h``, ``14d`` or ``2w``; raises UsageError."""
-    match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
     if match is None:
         raise UsageError(f"{text[:40]!r} is not a span of time", hint="a span is 10m, 36h, 14d or 2w")
     return float(match[1]) * _SECONDS[match[2]]

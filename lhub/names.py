@@ -220,6 +220,10 @@ NEVER = (".git", ".jina")
 """Names that never travel, in any case of letters: they would act where they are laid out."""
 
 
+DEEPEST = 200
+"""Folders in which a file of a version may lie: whoever walks one does so by recursion."""
+
+
 def is_inside(path: str) -> bool:
     """Whether a path stays below the folder it is laid out in: relative, no empty, '.' or '..' part, no NUL."""
     return "\0" not in path and all(part not in ("", ".", "..") for part in path.split("/"))

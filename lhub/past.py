@@ -72,13 +72,17 @@ def log(session: Session, ref: Ref, tag: str | None = None) -> Sequence[Entry]:
 
 def then(session: Session, ref: Ref, at: str, tag: str | None = None) -> Then:
     """What each tag was at a moment; NotFound for one before the resource was, and for a tag that was not."""
+    if ref.version or ref.at:
+        raise UsageError(f"{ref} names a version or a date already", hint=f"lhub log {ref.name} --at DATE")
     until, tag = seconds(at), _one_tag(ref, tag)
     resource = session.seen(ref)
     entries = list(commits.log(resource))
     state = replay(reversed(entries), until=until)
-    if state.visibility is None and not state.tags:
+    if state.deleted or (state.visibility is None and not state.tags):
         first = timestamp(min((entry.when for entry in entries), default=0.0))
-        raise NotFound(f"{resource.name} did not stand at {at}", hint=f"its diary begins {first}" if first else "")
+        raise NotFound(
+            f"{resource.name} did not stand at {at}", hint=f"its diary begins {first}" if first else _log(resource.name)
+        )
     if tag and tag not in state.tags:
         raise NotFound(f"{resource.name}:{tag} did not stand at {at}", hint=_log(resource.name))
     tags = {name: state.tags[name] for name in sorted(state.tags) if tag in (None, name)}
@@ -111,7 +115,7 @@ def rollback(session: Session, ref: Ref, version: str, tags: Sequence[str]) -> R
                 hint=f"-t names another, lhub tag {resource.name}@VERSION {absent[0]} makes it",
             )
         before = {tag: locked.links.tags[tag].version for tag in named}
-        found = _found(session, locked, target)
+        found = _found(session, locked, target, version)
         locked.refuse_protected(named, found)
         with resource.opened(found) as opened:
             opened.manifest()  # a tag is not moved to what cannot be read
@@ -133,14 +137,14 @@ def _target(ref: Ref, tag: str, text: str) -> Ref:
     return replace(bare, tag=parse_tag(text.removeprefix(":")))
 
 
-def _found(session: Session, locked: Change, target: Ref) -> str:
+def _found(session: Session, locked: Change, target: Ref, text: str) -> str:
     """The version that is meant and stands; what was collected gets a sentence of its own."""
     digits = target.version
     try:
         return session.resolve(locked.resource, target)
     except NotFound:
-        if digits and digits in locked.links.tags:  # a tag that looks like digits
-            return locked.links.tags[digits].version
+        if digits and text in locked.links.tags:  # a tag that looks like digits
+            return locked.links.tags[text].version
         told = {entry.version for entry in commits.log(locked.resource) if entry.version} if digits else set()
         if any(version.startswith(digits or "-") for version in told):
             raise NotFound(

@@ -96,16 +96,19 @@ def push(session: Session, order: Order) -> Pushed:
     for last in (False, False, False, True):
         target = _target(session, order, packing, found)
         _refuse(session, target, order)
-        _settle(session, target, order)
-        settled = target.resource.identity()
+        settled = None
         try:
+            _settle(session, target, order)
+            settled = target.resource.identity()
             return _push(session, target, order)
         except Vanished:  # a collection took the version between two steps
             if last:
                 raise
         except (Deleted, FileNotFoundError):  # somebody deleted the resource
-            if last or target.resource.identity() == settled:
+            if last or (settled is not None and target.resource.identity() == settled):
                 raise
+        if target.place.private and order.visibility is None:
+            order = replace(order, visibility="private")  # as it was: what is made anew is not opened
     raise AssertionError("the last turn returns or raises")
 
 

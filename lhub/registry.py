@@ -274,8 +274,12 @@ class Registry:
         """``public`` or ``private``, after setting it if `visibility` is given; Denied for who did not make it."""
         parsed = _ref(ref)
         if visibility is None:
-            resource = self.session.seen(parsed)
-            return resource.visibility(resource.status())
+
+            def told(session: Session) -> str:
+                resource = session.seen(parsed)
+                return resource.visibility(resource.status())
+
+            return self._first(parsed, told)
         if visibility not in ("public", "private"):
             raise UsageError(
                 f"a visibility is public or private, not {visibility[:40]!r}", hint="lhub visibility REF private"

@@ -96,7 +96,7 @@ class Repair:
     def mend(self, versions: Iterable[str], blobs: Iterable[str]) -> None:
         """Mend these versions and blobs as far as good copies are found."""
         for version in dict.fromkeys(versions):
-            with suppress(Corrupt):
+            with suppress(LhubError, UnicodeError):  # of a newer format, or with documents that no push wrote
                 self._version(version)
         for digest in dict.fromkeys(blobs):
             self._blob(digest)
@@ -142,7 +142,7 @@ class Repair:
             for file in wanted.tree.files:
                 stage.receive(file, partial(opened_file, self.resource.folder.blob(file.digest)))
             staged = stage.finish(wanted)
-            stage.date(_made(self.resource, wanted.id))
+            stage.date(_made(self.sources.resources, wanted.id))
             self.locked.publish(staged, reads=sys.maxsize)
 
     # blobs
@@ -159,8 +159,8 @@ class Repair:
         self._quarantine(blob, digest)
         if path is None and text is None:
             return False
-        for folder in (os.path.dirname(os.path.dirname(blob)), os.path.dirname(blob)):
-            self.pen.make_folder(folder, self.locked.modes.inner)
+        parents = (os.path.dirname(os.path.dirname(blob)), os.path.dirname(blob))
+        self.pen.make_folders([*self.resource.folder.stores, *parents], self.locked.modes.inner)
         self._write(path, text, digest)
         self.pen.rename(self.spare, blob)
         self.pen.sync_folder(os.path.dirname(blob))
@@ -186,10 +186,10 @@ class Repair:
         self.pen.sync_folder(folder.damaged)
 
 
-def _made(resource: Resource, version: str) -> float | None:
-    """When a version was made: its folder's mtime, by which the newest is told."""
-    folder = resource.lies(version)
-    return os.lstat(folder.path).st_mtime if folder else None
+def _made(resources: list[Resource], version: str) -> float | None:
+    """When a version was made: the mtime of its folder, here or elsewhere, by which the newest is told."""
+    folders = (resource.lies(version) for resource in resources if resource.status())
+    return next((os.lstat(folder.path).st_mtime for folder in folders if folder), None)
 
 
 def _damaged(path: str) -> LhubError:

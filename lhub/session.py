@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "first_of", "person", "seconds"]
 
 _T = TypeVar("_T")
+_READ_AND_MANAGE: tuple[Verb, ...] = ("pull", "manage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +128,8 @@ class Session:
         """Make a namespace one's own by making its folder; Denied: it is somebody else's, Conflict: a case twin."""
         folder = self.folder.namespace(parse_namespace(name))
         self.make_root()
-        if other := twin(name, self.swept(self.root)):
-            raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
+        self.swept(self.root)
+        self.no_twin_space(name)
         try:
             made = self.pen.make_folder(folder.path, ONE_PERSON.public)
         except PermissionError:
@@ -266,6 +267,14 @@ class Session:
     ) -> Place:
         """The facts about one resource, in its place or where `resource` says, that decide who may do what."""
         resource = resource or self.resource(namespace, name)
+        while True:
+            try:
+                return self._place(namespace, name, secret, resource)
+            except (FileNotFoundError, NotADirectoryError):
+                if resource.status() is not None:  # else it was deleted between two looks, and is looked at once more
+                    raise
+
+    def _place(self, namespace: str | None, name: str, secret: str | None, resource: Resource) -> Place:
         status = resource.status() if self.is_space(namespace) else None
         place = Place(
             resource=name,
@@ -314,10 +323,10 @@ class Session:
         status = resource.status()
         return status is not None and status.st_uid == self.person.uid and self.is_space(None)
 
-    def may_restore(self, namespace: str | None, resource: Resource) -> bool:
-        """Whether a deleted resource can be the caller's: in a shared trash others may have put anything."""
-        status = resource.status()
-        return status is not None and (namespace is not None or status.st_uid == self.person.uid)
+    def may_manage(self, ref: Ref, resource: Resource) -> bool:
+        """Whether a deleted resource is the caller's to bring back: in a shared trash others may have put anything."""
+        place = self.place(ref.namespace, ref.resource, secret=ref.secret, resource=resource)
+        return not any(refusal(verb, place, caller=self.caller) for verb in _READ_AND_MANAGE)
 
     def _makes(self, namespace: str | None, resource: os.stat_result) -> bool:
         owner = os.lstat(self.folder.namespace(namespace).path).st_uid
@@ -402,7 +411,8 @@ class Session:
         from lhub.diary import replay  # for who asks about the past
 
         tag = ref.tag or LATEST
-        version = replay(reversed(list(log(resource))), until=seconds(ref.at)).tags.get(tag)
+        then = replay(reversed(list(log(resource))), until=seconds(ref.at))
+        version = None if then.deleted else then.tags.get(tag)
         if version is None:
             raise NotFound(f"{resource.name}:{tag} did not stand at {ref.at}", hint=f"lhub log {resource.name}")
         if not resource.keeps(version):
@@ -427,6 +437,11 @@ class Session:
                 yield opened
                 return
 
+    def no_twin_space(self, namespace: str | None) -> None:
+        """Raise Conflict when a namespace stands whose name differs only by case."""
+        if namespace and is_folder(self.root) and (other := twin(namespace, os.listdir(self.root))):
+            raise Conflict(f"{namespace} differs only by case from {other}, which stands", hint="choose another name")
+
     def no_twin(self, namespace: str | None, name: str) -> None:
         """Raise Conflict when a resource stands whose name differs only by case."""
         folder = self.folder.namespace(namespace).path
@@ -437,21 +452,40 @@ class Session:
 
 def first_of(sessions: Sequence[Session], asked: object, read: Callable[[Session], _T]) -> _T:
     """The answer of the first registry that has what is asked for; of several, a person is told which it was."""
-    missing: NotFound | None = None
+    missing: list[tuple[bool, NotFound]] = []
     for session in sessions:
         try:
-            answer = read(session)
+            answer = _beside_deletions(session, asked, read)
         except NotFound as error:
-            missing = missing or error
+            missing.append((os.path.lexists(session.folder.file), error))
             continue
         if len(sessions) > 1:
             session.notes(f"{asked} is from {session.root}")
         return answer
-    raise missing or NotFound("no registry was named", hint="LHUB_ROOT names one, or several with ':' between them")
+    if missing:  # that it is not in one that stands says more than that another is missing
+        raise next((error for stands, error in missing if stands), missing[0][1])
+    raise NotFound("no registry was named", hint="LHUB_ROOT names one, or several with ':' between them")
+
+
+def _beside_deletions(session: Session, asked: object, read: Callable[[Session], _T]) -> _T:
+    """What `read` answers; what was deleted under its hands is not here, what came back meanwhile is read again."""
+    for last in (False, False, True):
+        try:
+            return read(session)
+        except (FileNotFoundError, Corrupt):
+            if isinstance(asked, Ref) and session.resource(asked.namespace, asked.resource).status() is None:
+                raise absent(asked.name, caller=session.caller) from None
+            if last:
+                raise
+    raise AssertionError("the last turn returns or raises")
 
 
 def seconds(at: str) -> float:
     """A moment as a person typed it, in seconds since 1970; one without a zone is meant in the zone of who asks."""
-    from lhub.moments import parse_moment  # 2 ms
+    from lhub.moments import no_date, parse_moment  # 2 ms
 
-    return parse_moment(at).timestamp()
+    moment = parse_moment(at)
+    try:  # of an hour that comes twice the second, of one that is left out the later reading
+        return max(moment.timestamp(), moment.replace(fold=1).timestamp())
+    except (ValueError, OverflowError, OSError):  # the first and the last day, in some zones
+        raise no_date(at) from None

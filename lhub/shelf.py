@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,11 +90,21 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
 
 def listing_of(sessions: Sequence[Session], namespace: str | None, kind: str | None) -> list[Listed]:
     """The listings of several registries as one; a name that stands in two is that of the first."""
+    if len(sessions) == 1:
+        return listing(sessions[0], namespace, kind)
     found: dict[str, Listed] = {}
-    for session in _there(sessions):
-        with suppress(NotFound) if len(sessions) > 1 else nullcontext():
-            for line in listing(session, namespace, kind):
-                found.setdefault(line.name, replace(line, root=session.root if len(sessions) > 1 else None))
+    missing: list[NotFound] = []
+    there = _there(sessions)
+    for session in there:
+        try:
+            lines = listing(session, namespace, kind)
+        except NotFound as error:
+            missing.append(error)
+            continue
+        for line in lines:
+            found.setdefault(line.name, replace(line, root=session.root))
+    if len(missing) == len(there):
+        raise missing[0]
     return sorted(found.values(), key=lambda line: line.name)
 
 
@@ -185,15 +195,16 @@ def search(sessions: Sequence[Session], terms: Sequence[str]) -> list[Found]:
     wanted = [term.casefold() for term in terms if term.strip()]
     if not wanted:
         raise UsageError("no term was given", hint="lhub search TERM")
-    found: dict[str, tuple[int, Found]] = {}
+    found: dict[str, tuple[int, Found] | None] = {}
     for session in _there(sessions):
         session.read_root()
         for namespace, resource, _ in session.resources():
             with suppress(LhubError, OSError):  # what is damaged, or gone meanwhile, is not found
                 seen = may_see(session.place_seen(namespace, os.path.basename(resource.folder.path)))
-                if seen and resource.name not in found and (hit := _match(session, resource, wanted)):
-                    found[resource.name] = hit
-    return [each for _, each in sorted(found.values(), key=lambda hit: (hit[0], hit[1].name))]
+                if seen and resource.name not in found:  # what the name means is the first, whether it matches or not
+                    found[resource.name] = _match(session, resource, wanted)
+    hits = [hit for hit in found.values() if hit]
+    return [each for _, each in sorted(hits, key=lambda hit: (hit[0], hit[1].name))]
 
 
 def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int, Found] | None:

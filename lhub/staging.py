@@ -20,7 +20,19 @@ from typing import Any
 from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file, paths_below
 from lhub.errors import Corrupt, LhubError, UsageError
 from lhub.folder import Packing, Source, stamp_of
-from lhub.layout import EXECUTABLE, PAYLOAD, SCRATCH, STAGING, VERSION_FOLDER, Modes, ResourceFolder, VersionFolder
+from lhub.layout import (
+    EXECUTABLE,
+    FILES,
+    MANIFEST,
+    PAYLOAD,
+    SCRATCH,
+    STAGING,
+    SUMS,
+    VERSION_FOLDER,
+    Modes,
+    ResourceFolder,
+    VersionFolder,
+)
 from lhub.lock import held, is_free
 from lhub.manifest import LARGE, Manifest, manifest_of
 from lhub.store import Resource
@@ -216,6 +228,8 @@ class Staging:
         self._make_parents(file.path)
         if not self._linked(self.place.blob(file.digest), self.folder.payload(file.path)):
             self._copy_again(file, opener)
+            self.pen.sync_file(self.folder.payload(file.path))
+            self._keep(file)  # a collection has just taken the blob, or the link was refused
 
     def _linked(self, source: str, path: str) -> bool:
         try:
@@ -366,6 +380,8 @@ def agrees(resource: Resource, staged: Staged, *, reads: int = LOOKED_AT) -> boo
         with resource.opened(staged.id) as version:
             if list(version.sums()) != [file.path for file in staged.tree.files]:
                 return False
+        if set(os.listdir(folder.path)) != {MANIFEST, SUMS, FILES}:
+            return False
         if set(paths_below(folder.files)) != {file.path for file in staged.tree.files}:
             return False
         return all(_stands_as(folder.payload(file.path), file, reads) for file in staged.tree.files)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lhub.disk import digest_text, open_folder, opened_beneath, read_small
+from lhub.disk import digest_text, listed, open_folder, opened_beneath, read_small
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import (
     MANIFEST,
@@ -188,8 +188,8 @@ class Resource:
         """Whether a push got as far as a tag, now or ever: a kind alone is what an interrupted first push left."""
         try:
             names = os.listdir(self.folder.path)
-        except PermissionError:
-            return False  # hidden: what the kernel does not show does not stand
+        except (PermissionError, FileNotFoundError, NotADirectoryError):
+            return False  # what the kernel does not show does not stand
         tags = (name for name in names if is_tag(name.removeprefix(PIN)))
         return any(os.path.islink(f"{self.folder.path}/{tag}") for tag in tags) or os.path.lexists(self.folder.branch)
 
@@ -204,7 +204,7 @@ class Resource:
 
     def in_trash(self, version: str) -> str | None:
         """The name under which a version was moved to the trash last."""
-        names = [name for name in os.listdir(self.folder.versions) if trashed(name) == version]
+        names = [entry.name for entry in listed(self.folder.versions) if trashed(entry.name) == version]
         return max(names, key=since_name, default=None)
 
     def has(self, version: str) -> bool:

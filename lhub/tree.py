@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 
 from lhub.errors import Corrupt
-from lhub.names import NEVER, is_inside
+from lhub.names import DEEPEST, NEVER, is_inside
 
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
@@ -80,7 +80,7 @@ def read_sums(text: str) -> dict[str, str]:
 
 def _may_stand(path: str) -> bool:
     """Whether a path may be laid out: inside the folder, and nothing that acts there, such as a git repository."""
-    return is_inside(path) and not any(part.lower() in NEVER for part in path.split("/"))
+    return is_inside(path) and path.count("/") <= DEEPEST and not any(part.lower() in NEVER for part in path.split("/"))
 
 
 def _line(path: str, digest: str) -> str:

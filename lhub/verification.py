@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lhub.checkup import Damage, Tally, examine
-from lhub.errors import Denied, UsageError
+from lhub.errors import Corrupt, Denied, NotFound, UsageError
 from lhub.names import Ref
 from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource
+
+_BEYOND = (Corrupt, Denied, NotFound, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What says that a resource is taken apart so far that nothing of it can be mended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,8 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
     session.read_root()
     if care.quick and care.repair:
         raise UsageError("--quick looks only at names and sizes, which repairs nothing", hint="leave one of them out")
+    for other in care.others:
+        other.read_root()
     tally, found, repaired = Tally(quick=care.quick), list[Finding](), list[Finding]()
     for namespace, resource, only in _what(session, ref):
         own = session.keeps(namespace, resource)
@@ -89,7 +95,8 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
             _rebuild(session, namespace, resource)
         damages = _seen(resource, tally, only)
         if damages and care.repair and own:
-            _mend(session, namespace, resource, damages, care)
+            with suppress(*_BEYOND):  # what no repair gets at is told again
+                _mend(session, namespace, resource, damages, care)
             left = _seen(resource, Tally(), only)
             repaired += [_finding(resource, damage) for damage in damages if damage not in left]
             damages = left
@@ -113,11 +120,11 @@ def _what(session: Session, ref: Ref | None) -> Iterator[tuple[str | None, Resou
 def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
     """What is wrong; nothing for a resource that somebody deleted meanwhile."""
     try:
-        return list(examine(resource, tally, only=only))
-    except OSError as error:
-        if resource.status() is None:  # deleted meanwhile
-            return []
-        return [Damage(problem=f"it cannot be read: {error}", hint="its owner and mode decide who may")]
+        found = list(examine(resource, tally, only=only))
+    except (OSError, Corrupt) as error:
+        why = str(error) if isinstance(error, Corrupt) else f"{error.strerror}: {error.filename}"
+        found = [Damage(problem=f"it cannot be read: {why}", hint="look what stands there, and who may read it")]
+    return found if resource.status() else []  # deleted meanwhile
 
 
 def _finding(resource: Resource, damage: Damage, *, own: bool = True, tried: bool = False) -> Finding:

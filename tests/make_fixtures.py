@@ -2,14 +2,16 @@
 
 `fixtures/registry-1.tar` is a whole registry of format 1. It was made once, by the lhub of that format, and is never
 made again: what it holds must stay readable, and this script refuses to overwrite it. `fixtures/broken/<fear>.tar` is
-one small damaged registry each; what it must be answered stands in `fixtures/broken/answers.yaml`. A tar is a folder
-that is a registry (git keeps no modes, links or empty folders), the broken ones gzipped.
+one small damaged registry each, made when the fear was new and kept likewise; what it must be answered stands in
+`fixtures/broken/answers.yaml`. A tar is a folder that is a registry (git keeps no modes, links or empty folders), the
+broken ones gzipped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -27,6 +29,8 @@ from tests.conftest import PROJECT, write_tree
 FIXTURES = PROJECT / "fixtures"
 SECRET = "old@se:cret"
 """Of `Unnamed` and `Hidden` in registry-1: as an old Executor has it."""
+NOON, FUTURE = 1_767_225_600, 4_070_908_800
+"""The first seconds of 2026 and of 2099."""
 SOURCE: dict[str, str | bytes] = {
     "config.yml": "jtype: X\nmetas:\n  name: X\n  description: a small Executor\n",
     "executor.py": "class X:\n    pass\n",
@@ -93,8 +97,8 @@ class Broken:
 
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
-        alice = registry_at(root, "alice")
-        self.pushed = alice.push(write_tree(scratch, SOURCE), tags=["latest", "v1"], protected_tags=["v1"])
+        self.source = write_tree(scratch, SOURCE)
+        self.pushed = registry_at(root, "alice").push(self.source, tags=["latest", "v1"], protected_tags=["v1"])
         self.resource = root / "alice" / "X"
         self.inside = self.resource / ".lhub"
         self.version = self.inside / "versions" / self.pushed.version
@@ -130,6 +134,24 @@ class Broken:
         """A link where something else was."""
         path.unlink()
         path.symlink_to(target)
+
+    def add(self, path: Path, data: bytes) -> None:
+        """A read-only file where none was, with an inode of its own."""
+        path.write_bytes(data)
+        path.chmod(0o444)
+
+    def blob(self, payload: Path) -> Path:
+        """The blob that has the content of a file."""
+        digest = hashlib.sha256(payload.read_bytes()).hexdigest()
+        return self.inside / "history.git" / "lfs" / "objects" / digest[:2] / digest[2:4] / digest
+
+    def push_another(self, files: dict[str, str | bytes], *executable: str) -> Path:
+        """A second version, with more files; the tags `latest` and `v2` name it."""
+        write_tree(self.source, files)
+        for name in executable:
+            (self.source / name).chmod(0o755)
+        pushed = registry_at(self.root, "alice").push(self.source, "X", tags=["latest", "v2"])
+        return self.inside / "versions" / pushed.version
 
     def publish_manifest(self, text: str) -> None:
         """A version whose id is right for a manifest that no lhub writes, and both tags on it."""
@@ -290,6 +312,82 @@ def junk_names(broken: Broken) -> None:
     Path(os.fsdecode(os.fsencode(broken.root) + b"/alice/\xff\xfe")).mkdir()
 
 
+def blob_flipped(broken: Broken) -> None:
+    """A bad sector under the blob alone: the version has a copy of its own."""
+    blob = broken.blob(broken.payload)
+    blob.unlink()
+    broken.add(blob, broken.payload.read_bytes().replace(b"pass", b"qass"))
+
+
+def blob_missing(broken: Broken) -> None:
+    """Somebody cleaned up where git-lfs keeps its files."""
+    broken.blob(broken.payload).unlink()
+
+
+def executable_bit_lost(broken: Broken) -> None:
+    """A copy through a file system that knows no modes."""
+    run = broken.push_another({"run.sh": "#!/bin/sh\n"}, "run.sh") / "files" / "run.sh"
+    run.chmod(0o444)
+
+
+def foreign_file_in_version(broken: Broken) -> None:
+    """Python left its cache there, which only root can."""
+    with broken.opened(broken.payload):
+        write_tree(broken.version / "files", {"__pycache__/executor.cpython-310.pyc": b"\0"})
+
+
+def version_in_trash_only(broken: Broken) -> None:
+    """A kill between a collection and what brings back what was tagged meanwhile."""
+    broken.version.rename(broken.version.with_name(f".trash.{NOON}.{broken.pushed.version}"))
+
+
+def seen_note_of_tagged_version(broken: Broken) -> None:
+    """A collection noted a version that somebody tagged, with a lock that did not hold."""
+    note = broken.version.with_name(f".seen.{broken.pushed.version}")
+    broken.add(note, b"")
+    os.utime(note, (NOON, NOON))
+
+
+def unfinished_collection(broken: Broken) -> None:
+    """A kill while a version was being removed."""
+    gone = broken.version.with_name(".gone.example-7-0123456789ab")
+    write_tree(gone, {"SHA256SUMS": f"{'0' * 64}  executor.py\n", "files/config.yml": "jtype: Old\n"})
+    for path in (gone, *gone.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o444)
+
+
+def quarantined_blob(broken: Broken) -> None:
+    """What a repair took out of the way."""
+    blob = broken.blob(broken.payload)
+    (broken.inside / "damaged").mkdir()
+    broken.add(broken.inside / "damaged" / f"{NOON}.{blob.name}", b"class X:\n    qass\n")
+
+
+def diary_lags(broken: Broken) -> None:
+    """A kill between a tag and the diary."""
+    (broken.resource / "v2").symlink_to(f".lhub/versions/{broken.pushed.version}")
+
+
+def deleted_resource_in_trash(broken: Broken) -> None:
+    """Somebody deleted what stood beside."""
+    alice = registry_at(broken.root, "alice")
+    alice.push(broken.source, "Y")
+    alice.delete("alice/Y")
+
+
+def version_missing(broken: Broken) -> None:
+    """Somebody cleaned up: two tags and a pin name a version that is not there."""
+    for path in (broken.version, broken.version / "files"):
+        path.chmod(0o755)
+    shutil.rmtree(broken.version)
+
+
+def clock_in_the_future(broken: Broken) -> None:
+    """A machine whose clock was in the year 2099 pushed."""
+    for path in (broken.version, broken.resource / "latest"):
+        os.utime(path, (FUTURE, FUTURE), follow_symlinks=False)
+
+
 FEARS: tuple[Callable[[Broken], None], ...] = (
     newer_format,
     newer_manifest,
@@ -311,18 +409,32 @@ FEARS: tuple[Callable[[Broken], None], ...] = (
     pin_without_tag,
     diary_unreadable,
     junk_names,
+    blob_flipped,
+    blob_missing,
+    executable_bit_lost,
+    foreign_file_in_version,
+    version_in_trash_only,
+    seen_note_of_tagged_version,
+    unfinished_collection,
+    quarantined_blob,
+    diary_lags,
+    deleted_resource_in_trash,
+    version_missing,
+    clock_in_the_future,
 )
 
 
 def main() -> int:
-    """Make what is not there yet; the broken ones anew."""
+    """Make what is not there yet: a kept one stays as the lhub of its day made it, byte for byte."""
     os.umask(0o022)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for fear in FEARS:
-            root = scratch / fear.__name__
-            fear(Broken(root, scratch / f"{fear.__name__}-source"))
-            pack(root, FIXTURES / "broken" / f"{fear.__name__.replace('_', '-')}.tar", "--gzip")
+            archive = FIXTURES / "broken" / f"{fear.__name__.replace('_', '-')}.tar"
+            if not archive.exists():
+                root = scratch / fear.__name__
+                fear(Broken(root, scratch / f"{fear.__name__}-source"))
+                pack(root, archive, "--gzip")
         whole = FIXTURES / "registry-1.tar"
         if whole.exists():
             sys.stderr.write(f"{whole} stands, and is never made again\n")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lhub.diary import ACTIONS, Entry, Recorded, missing, parse, read_entry, read_recorded, write_recorded
+from lhub.diary import ACTIONS, Entry, Recorded, missing, parse, read_entry, read_recorded, replay, write_recorded
 from lhub.tags import Tag
 
 LAW = settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -188,6 +188,112 @@ def test_a_state_is_not_changed_by_what_comes_after_it(said: Entry) -> None:
     assert repr(STATE) == before
 
 
+# a deletion of the whole
+
+
+def test_a_deletion_of_the_whole_keeps_what_was_recorded() -> None:
+    assert STATE.after(entry(action="delete")) == replace(STATE, deleted=True)
+
+
+def test_a_deletion_of_a_tag_deletes_nothing_else() -> None:
+    after = STATE.after(entry(action="delete", untagged=("v1",)))
+    assert after == replace(STATE, tags={"latest": V1}, pins=frozenset())
+
+
+def test_a_restored_resource_is_as_it_was() -> None:
+    assert STATE.after(entry(action="delete")).after(entry(action="restore")) == STATE
+
+
+def test_a_restored_tag_is_where_it_was_and_as_protected() -> None:
+    gone = STATE.after(entry(action="delete", untagged=("v1",)))
+    assert gone.after(entry(action="restore", version=V1, tags=("v1",), protected=("v1",))) == STATE
+
+
+@pytest.mark.parametrize("action", [action for action in ACTIONS if action not in ("delete", "restore")])
+def test_nothing_else_deletes_or_restores(action: str) -> None:
+    for deleted in (False, True):
+        assert replace(STATE, deleted=deleted).after(entry(action=action)).deleted is deleted
+
+
+@pytest.mark.parametrize("text", ["", "\nAction: delete\nUntagged: \n"])
+def test_a_word_of_a_pusher_deletes_nothing(text: str) -> None:
+    read = read_entry(record(entry(version=V1, tags=("latest",), message=f"Action: delete{text}", commit="c" * 40)))
+    assert not STATE.after(read).deleted
+
+
+# the state at a moment
+
+
+def told(when: float, version: str, *tags: str) -> Entry:
+    return entry(when=when, version=version, tags=tags)
+
+
+def test_what_was_told_later_did_not_happen_yet() -> None:
+    past = [told(10, V1, "latest"), told(20, V2, "latest"), told(30, V3, "latest")]
+    at = {until: replay(past, until=until).tags.get("latest") for until in (9, 10, 19, 20, 29, 30, 99)}
+    assert at == {9: None, 10: V1, 19: V1, 20: V2, 29: V2, 30: V3, 99: V3}
+
+
+def test_without_a_moment_everything_happened() -> None:
+    past = [told(10, V1, "latest"), told(2.0**40, V2, "latest")]
+    assert replay(past).tags == {"latest": V2}
+
+
+def test_before_the_first_entry_there_was_nothing() -> None:
+    assert replay([told(10, V1, "latest")], until=9) == Recorded()
+
+
+def test_when_the_clock_ran_backwards_what_was_told_last_counts() -> None:
+    past = [told(100, V1, "latest"), told(50, V2, "latest")]
+    assert replay(past, until=60).tags == {"latest": V2}
+    assert replay(past, until=100).tags == {"latest": V2}
+
+
+def test_an_entry_of_the_future_hides_no_entry_of_the_past() -> None:
+    past = [told(10, V1, "latest"), told(2.0**40, V2, "v2"), told(20, V3, "latest")]
+    assert replay(past, until=30).tags == {"latest": V3}
+
+
+actions = st.builds(
+    Entry,
+    action=st.sampled_from(ACTIONS),
+    name=st.just("alice"),
+    address=st.just("a@host"),
+    when=st.integers(0, 20).map(float),
+    version=st.sampled_from([V1, V2, V3]),
+    tags=tags,
+    untagged=tags,
+)
+
+
+@settings(LAW, max_examples=60)
+@given(st.lists(actions, max_size=6), st.integers(-1, 21).map(float))
+def test_the_state_at_a_moment_is_what_the_entries_until_then_lead_to(past: list[Entry], until: float) -> None:
+    state = Recorded()
+    for said in past:
+        state = state.after(said) if said.when <= until else state
+    assert replay(past, until=until) == state
+
+
+@settings(LAW, max_examples=60)
+@given(st.lists(actions, max_size=6), st.integers(-1, 21).map(float), st.sampled_from(["latest", "v1", "v2"]))
+def test_a_tag_is_where_the_last_entry_that_tells_of_it_left_it(past: list[Entry], until: float, name: str) -> None:
+    telling = [said for said in past if said.when <= until and said.concerns(name)]
+    last = telling[-1] if telling else None
+    expected = last.version if last and name in last.tags else None
+    assert replay(past, until=until).tags.get(name) == expected
+
+
+@settings(LAW, max_examples=60)
+@given(st.lists(actions, max_size=5), st.integers(0, 20).map(float), st.integers(0, 20).map(float))
+def test_nothing_changes_between_two_moments_in_which_nothing_was_told(
+    past: list[Entry], one: float, other: float
+) -> None:
+    first, last = min(one, other), max(one, other)
+    quiet = [said for said in past if not first < said.when <= last]
+    assert replay(quiet, until=first) == replay(quiet, until=last)
+
+
 # each way a diary lags
 
 
@@ -196,9 +302,14 @@ def tag(name: str, version: str, *, protected: bool = False, uid: int = 7, when:
 
 
 def lag(
-    recorded: Recorded, *links: Tag, visibility: str = "public", account: Callable[[int], str] = "user{}".format
+    recorded: Recorded,
+    *links: Tag,
+    visibility: str = "public",
+    account: Callable[[int], str] = "user{}".format,
+    deleted: bool = False,
 ) -> list[Entry]:
-    return missing(recorded, {link.tag: link for link in links}, visibility, now=NOW, account=account)
+    standing = {link.tag: link for link in links}
+    return missing(recorded, standing, visibility, now=NOW, account=account, deleted=deleted)
 
 
 LATEST, PINNED = tag("latest", V1), tag("v1", V1, protected=True)
@@ -265,6 +376,32 @@ def test_what_is_told_late_is_marked_so_and_has_no_message() -> None:
     assert all("Recorded: later\n" in e.text("alice/X") for e in lacking)
 
 
+@pytest.mark.parametrize(("recorded", "lies", "action"), [(False, True, "delete"), (True, False, "restore")])
+def test_a_move_to_the_trash_or_back_that_nobody_told_is_told(recorded: bool, lies: bool, action: str) -> None:
+    state = replace(STATE, deleted=recorded)
+    (lacking,) = lag(state, LATEST, PINNED, deleted=lies)
+    assert lacking == entry(action=action, name="unknown", address="unknown", when=NOW, late=True)
+    assert state.after(lacking).deleted is lies
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_lies_where_it_was_recorded_was_not_moved(deleted: bool) -> None:
+    assert lag(replace(STATE, deleted=deleted), LATEST, PINNED, deleted=deleted) == []
+
+
+def test_what_lags_before_a_deletion_is_told_before_it() -> None:
+    lacking = lag(STATE, tag("latest", V2), PINNED, visibility="private", deleted=True)
+    assert [said.action for said in lacking] == ["push", "visibility", "delete"]
+
+
+def test_a_resource_that_was_deleted_before_its_diary_began_is_told_whole() -> None:
+    lacking = lag(Recorded(), LATEST, deleted=True)
+    assert [(said.action, said.tags, said.untagged) for said in lacking] == [
+        ("push", ("latest",), ()),
+        ("delete", (), ()),
+    ]
+
+
 links = st.dictionaries(
     st.sampled_from(["latest", "v1", "v2", "v3"]),
     st.tuples(st.sampled_from([V1, V2, V3]), st.booleans(), st.sampled_from([7, 8]), st.integers(0, 5).map(float)),
@@ -272,17 +409,16 @@ links = st.dictionaries(
 
 
 @LAW
-@given(st.lists(entries, max_size=4), links, st.sampled_from(["public", "private"]))
+@given(st.lists(entries, max_size=4), links, st.sampled_from(["public", "private"]), st.booleans())
 def test_a_diary_that_was_caught_up_lacks_nothing(
-    past: list[Entry], found: dict[str, tuple[str, bool, int, float]], visibility: str
+    past: list[Entry], found: dict[str, tuple[str, bool, int, float]], visibility: str, deleted: bool
 ) -> None:
-    recorded = Recorded()
-    for said in past:
-        recorded = recorded.after(said)
+    recorded = replay(past)
     standing = [tag(name, v, protected=p, uid=u, when=w) for name, (v, p, u, w) in found.items()]
-    for late in lag(recorded, *standing, visibility=visibility):
+    for late in lag(recorded, *standing, visibility=visibility, deleted=deleted):
         recorded = recorded.after(late)
-    assert lag(recorded, *standing, visibility=visibility) == []
+    assert lag(recorded, *standing, visibility=visibility, deleted=deleted) == []
+    assert recorded.deleted is deleted
     assert recorded.tags == {link.tag: link.version for link in standing}
     assert recorded.pins >= {link.tag for link in standing if link.protected}
 
@@ -290,7 +426,7 @@ def test_a_diary_that_was_caught_up_lacks_nothing(
 # the derived file
 
 
-@pytest.mark.parametrize("state", [STATE, Recorded()], ids=["full", "empty"])
+@pytest.mark.parametrize("state", [STATE, Recorded(), replace(STATE, deleted=True)], ids=["full", "empty", "deleted"])
 def test_the_derived_file_is_read_back(state: Recorded) -> None:
     assert read_recorded(write_recorded(state)) == state
 
@@ -299,6 +435,16 @@ def test_the_derived_file_has_one_text_for_one_state() -> None:
     pins = [f"v{n}" for n in range(50)]
     one, other = (replace(STATE, pins=frozenset(names)) for names in (pins, pins[::-1]))
     assert write_recorded(one) == write_recorded(other)
+
+
+def test_a_derived_file_from_before_resources_were_deleted_tells_of_one_that_stands() -> None:
+    assert read_recorded(write_recorded(STATE).replace(b'"deleted": false, ', b"")) == STATE
+
+
+@pytest.mark.parametrize("odd", [b"null", b"1", b'"true"', b"[]", b"{}"])
+def test_a_derived_file_that_says_nothing_clear_of_a_deletion_tells_of_none(odd: bytes) -> None:
+    text = write_recorded(replace(STATE, deleted=True)).replace(b'"deleted": true', b'"deleted": ' + odd)
+    assert read_recorded(text).deleted is False
 
 
 @pytest.mark.parametrize("end", range(len(write_recorded(STATE))))

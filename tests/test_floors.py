@@ -156,7 +156,9 @@ WRITES = {f"os.{name}" for names in WRITING.values() for name in names.split()} 
     "fcntl.lockf",
 }
 WRITE_USES = {
-    ("lock", "fcntl.flock"): "asks whether a lock is free, and frees it at once; filelock would write in it",
+    ("lock", "os.O_RDWR"): "the lock file, which filelock takes as a descriptor",
+    ("lock", "os.O_CREAT"): "as above; it is no content of a registry",
+    ("lock", "os.fchmod"): "as above, with a mode that no umask changes",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "os.makedirs"): "folders at the destination, not in a registry",
     ("fetch", "os.mkdir"): "the folder beside the destination",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import FrozenInstanceError, replace
+from datetime import date
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -171,6 +172,94 @@ def test_any_text_is_a_reference_or_refused_by_one_sentence(text: str) -> None:
 def test_names_and_tags_are_exactly_those_of_the_grammar(text: str) -> None:
     assert is_name(text) == (not name_faults(text, "resource")) == allowed(text, NAME)
     assert is_tag(text) == (not tag_faults(text)) == allowed(text, TAG)
+
+
+# a date
+
+DATED = {
+    "alice/X@{2026-03-01}": Ref(namespace="alice", resource="X", at="2026-03-01"),
+    "alice/X@{2026-03}": Ref(namespace="alice", resource="X", at="2026-03"),
+    "alice/X@{2026-03-01 12:00}": Ref(namespace="alice", resource="X", at="2026-03-01 12:00"),
+    "alice/X@{2026-03-01T12:00:00Z}": Ref(namespace="alice", resource="X", at="2026-03-01T12:00:00Z"),
+    "alice/X@{2026-03-01 12:00+02:00}": Ref(namespace="alice", resource="X", at="2026-03-01 12:00+02:00"),
+    "alice/X:v1@{2026-03-01}": Ref(namespace="alice", resource="X", tag="v1", at="2026-03-01"),
+    "X:v1@{2026-03-01}": Ref(resource="X", tag="v1", at="2026-03-01"),
+    "X@{2026-03-01}": Ref(resource="X", at="2026-03-01"),
+    "jinaai://alice/X:v1@{2026-03-01}": Ref(
+        scheme="jinaai", namespace="alice", resource="X", tag="v1", at="2026-03-01"
+    ),
+    "lhub://alice/X@{2026-03-01}": Ref(scheme="lhub", namespace="alice", resource="X", at="2026-03-01"),
+}
+
+
+@pytest.mark.parametrize(("text", "ref"), DATED.items())
+def test_a_reference_may_name_what_a_tag_was_at_a_date(text: str, ref: Ref) -> None:
+    assert parse_ref(text) == ref
+    assert str(ref) == text
+
+
+def test_a_dated_reference_is_still_of_its_resource() -> None:
+    assert parse_ref("alice/X:v1@{2026-03-01}").name == "alice/X"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("alice/X@{", "no closing brace"),
+        ("alice/X@{2026-03-01", "no closing brace"),
+        ("alice/X@{2026-03-01}:v1", "no closing brace"),
+        ("alice/X@{2026-03-01} ", "no closing brace"),
+        ("alice/X@{2026-03-01}/", "no closing brace"),
+        ("alice/X@{}", "not a date"),
+        ("alice/X@{yesterday}", "not a date"),
+        ("alice/X@{2026-02-30}", "not a date"),
+        ("alice/X@{2026-13}", "not a date"),
+        ("alice/X@{2026-03-01}}", "not a date"),
+        ("alice/X@{{2026-03-01}}", "not a date"),
+        ("alice/X@{2026-03-01}@{2026-03-02}", "not a date"),
+        ("alice/X@{2026-03-01\n}\n}", "not a date"),
+        ("alice/X@{3f2a9c1d}", "not a date"),
+        ("alice/X:@{2026-03-01}", "the tag is empty"),
+        ("alice/@{2026-03-01}", "the resource is empty"),
+        ("@{2026-03-01}", "the resource is empty"),
+        ("alice/X@3f2a9c1d@{2026-03-01}", "a version is the same at every date"),
+        ("jinaai+docker://alice/X@{2026-03-01}", "an image is the same at every date"),
+        ("jinaai://X@{2026-03-01}", "needs a namespace"),
+    ],
+)
+def test_the_sentence_names_what_is_wrong_with_a_date(text: str, part: str) -> None:
+    assert part in refused(text)
+
+
+def test_a_brace_in_an_old_secret_is_no_date() -> None:
+    assert parse_ref("jinahub://X:a@{2026-03-01}/v1") == Ref(
+        scheme="jinahub", resource="X", secret="a@{2026-03-01}", tag="v1"
+    )
+
+
+def test_braces_after_a_name_without_a_namespace_s_scheme_are_no_name() -> None:
+    assert "the resource has '@'" in refused("jinahub://X@{2026-03-01}")
+
+
+@settings(LAW, max_examples=50)
+@given(
+    modern.filter(lambda ref: not (ref.version or ref.docker)) | bare.filter(lambda ref: not ref.version), st.dates()
+)
+def test_every_dated_reference_is_read_back_from_its_print(ref: Ref, day: date) -> None:
+    dated = replace(ref, at=day.isoformat())
+    assert parse_ref(str(dated)) == dated
+
+
+@LAW
+@given(st.text(max_size=20))
+def test_whatever_stands_in_braces_is_a_date_or_refused_by_a_printable_sentence(text: str) -> None:
+    try:
+        ref = parse_ref(f"alice/X@{{{text}}}")
+    except UsageError as error:
+        assert all(line.isprintable() for line in str(error).split("\n"))
+    else:
+        assert ref.at == text
+        assert str(ref) == f"alice/X@{{{text}}}"
 
 
 # refusals name the part at fault

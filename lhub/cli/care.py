@@ -49,9 +49,9 @@ def verify_command(
         show.as_json(verified.to_dict())
     else:
         for finding in verified.repaired:
-            click.echo(f"repaired {show.clean(show.short(finding.ref))}: {show.clean(finding.problem)}")
+            click.echo(f"repaired {show.clean(show.short(finding.ref))}: {show.clean(finding.problem, lines=False)}")
         for finding in verified.findings:
-            click.echo(f"{show.clean(show.short(finding.ref))}: {show.clean(finding.problem)}")
+            click.echo(f"{show.clean(show.short(finding.ref))}: {show.clean(finding.problem, lines=False)}")
             click.echo(f"  {show.clean(finding.hint)}")
         how = "only their names and sizes were looked at" if quick else f"{show.size(verified.bytes)} hashed"
         wrong = f"{len(verified.findings)} wrong" if verified.findings else "all well"
@@ -78,7 +78,7 @@ def doctor_command(ctx: click.Context, fix: bool, root: str | None, as_json: boo
         show.as_json({"ok": not left, "findings": [oddity.to_dict() for oddity in oddities]})
         return
     for oddity in oddities:
-        click.echo(f"{'fixed: ' if oddity.fixed else ''}{show.clean(oddity.path)}: {show.clean(oddity.problem)}")
+        click.echo(("fixed: " if oddity.fixed else "") + show.clean(f"{oddity.path}: {oddity.problem}", lines=False))
         if not oddity.fixed:
             click.echo(f"  {show.clean(oddity.hint)}")
     click.echo(f"{len(left)} unusual; lhub verify looks at the bytes" if left else "nothing unusual")
@@ -283,8 +283,13 @@ def adopt_command(
     if not listed:
         click.echo(f"nothing of the old cloud is in {where}", err=True)
         return
-    rows = [("NAME", "KIND", "TAG", "SIZE", "PATH")]
-    rows += [(each.name, each.kind, each.tag, show.size(each.bytes), show.clean(each.path)) for each in listed]
+    rows: list[tuple[str, ...]] = [("NAME", "KIND", "TAG", "SIZE", "PATH")]
+    rows += [
+        tuple(
+            show.clean(text, lines=False) for text in (each.name, each.kind, each.tag, show.size(each.bytes), each.path)
+        )
+        for each in listed
+    ]
     show.table(rows)
     for each in listed:
         if each.fault:

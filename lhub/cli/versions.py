@@ -57,9 +57,9 @@ def _print_then(then: Then, *, as_json: bool) -> None:
     if as_json:
         show.as_json(then.to_dict())
         return
-    click.echo(f"{then.name} ({then.visibility}) at {show.day(then.at)}")
+    click.echo(f"{then.name} ({show.clean(then.visibility or '-')}) at {show.day(then.at)}")
     for tag, version in then.tags.items():
-        click.echo(f"  {tag}{' (protected)' if tag in then.protected_tags else ''}: {version[:12]}")
+        click.echo(f"  {show.clean(tag)}{' (protected)' if tag in then.protected_tags else ''}: {version[:12]}")
 
 
 @click.command("diff")
@@ -95,7 +95,7 @@ def _print_diff(found: Difference) -> None:
     if found.same:
         click.echo("no difference", err=True)
         return
-    click.echo(f"from {found.left}\n  to {found.right}")
+    click.echo(f"from {show.clean(found.left, lines=False)}\n  to {show.clean(found.right, lines=False)}")
     for what, paths in (("added", found.added), ("removed", found.removed), ("changed", found.changed)):
         for path in paths:
             click.echo(f"{what:8} {show.clean(path, lines=False)}")

@@ -12,6 +12,7 @@ False
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from lhub.disk import open_file, read_open
@@ -53,20 +54,29 @@ def describe(packing: Packing) -> dict[str, Any]:
 def settings(text: bytes) -> dict[str, str]:
     """Every value of an Executor's YAML file by its dotted key; UsageError for what does not parse."""
     found: dict[str, str] = {}
-    _flatten(_parse(text, CONFIG), "", found)
+    for number, (key, value) in enumerate(_values(_parse(text, CONFIG), "", 0)):
+        if number > len(text):  # only aliases of aliases make more nodes than the text has letters
+            raise UsageError(f"{CONFIG} repeats itself by too many aliases", hint="mend it, then push again")
+        if key and value is not None:  # a file that is one value has no keys
+            found[key] = value
     return found
 
 
-def _flatten(node: Any, key: str, found: dict[str, str]) -> None:
+def _values(node: Any, key: str, depth: int) -> Iterator[tuple[str, str | None]]:
+    """Each node below one with its dotted key; of a scalar its text too."""
+    if depth > _DEPTH:  # an alias that holds itself
+        raise _too_deep(CONFIG)
     kind = getattr(node, "id", None)
-    if kind == "scalar":
-        found[key] = node.value
-    elif kind == "mapping":
-        for name, value in node.value:
-            _flatten(value, f"{key}.{getattr(name, 'value', '?')}" if key else str(getattr(name, "value", "?")), found)
-    elif kind == "sequence":
-        for index, value in enumerate(node.value):
-            _flatten(value, f"{key}.{index}", found)
+    yield key, node.value if kind == "scalar" else None
+    if kind in ("mapping", "sequence"):
+        pairs = node.value if kind == "mapping" else enumerate(node.value)
+        for name, value in pairs:
+            word = str(name) if kind == "sequence" else str(getattr(name, "value", "?"))
+            yield from _values(value, f"{key}.{word}" if key else word, depth + 1)
+
+
+def _too_deep(path: str) -> UsageError:
+    return UsageError(f"{path} has more than {_DEPTH} levels", hint="mend it, then push again")
 
 
 def _python(packing: Packing) -> bool:
@@ -111,7 +121,7 @@ def _see_shallow(text: bytes, path: str) -> None:
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEPTH:
-            raise UsageError(f"{path} has more than {_DEPTH} levels", hint="mend it, then push again")
+            raise _too_deep(path)
 
 
 def _child(node: Any, key: str) -> Any:

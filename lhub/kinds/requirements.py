@@ -14,12 +14,13 @@ def packages(text: str) -> dict[str, str]:
 
     Names are compared as PEP 503 has it; a package that stands twice has both lines.
     """
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    text = re.sub(r"(?m)^[ \t]*#.*$", "", text)  # as pip has it, a comment that ends in a backslash does not go on
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         stripped = re.sub(r"(^|\s)#.*", "", line).strip()
         if not stripped:
             continue
         match = re.match(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?=$|[\[(<>=!~;@, ])(.*)", stripped)
         name, rest = (re.sub(r"[-_.]+", "-", match[1]).lower(), match[2].strip()) if match else (stripped, "")
-        found[name] = f"{found[name]}, {rest}" if name in found else rest
-    return found
+        found.setdefault(name, []).append(rest)
+    return {name: ", ".join(rests) for name, rests in found.items()}
