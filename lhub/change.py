@@ -118,7 +118,8 @@ def clear_leftover(resource: Resource, modes: Modes, writer: Writer, aside: str)
         if resource.published():
             raise Conflict(f"{resource.name} was pushed just now", hint="look again")
         writer.pen.rename(resource.folder.path, aside)
-    writer.pen.remove_tree(aside)
+    with suppress(OSError):  # a living first push may still fill it; the next collection removes what is left
+        writer.pen.remove_tree(aside)
 
 
 class Change:

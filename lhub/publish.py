@@ -20,6 +20,9 @@ from lhub.session import Session
 from lhub.staging import Staged, changed_error, identify, staging, sweep
 from lhub.store import Deleted, Resource, Vanished
 
+_TURNS = 6
+"""How often a push begins anew because what it was about to update was deleted, restored or collected."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
@@ -93,19 +96,20 @@ def push(session: Session, order: Order) -> Pushed:
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found = recognise(packing)
-    for last in (False, False, False, True):
+    for last in (*[False] * _TURNS, True):
         target = _target(session, order, packing, found)
         _refuse(session, target, order)
-        settled = None
         try:
             _settle(session, target, order)
-            settled = target.resource.identity()
             return _push(session, target, order)
-        except Vanished:  # a collection took the version between two steps
+        except (Vanished, Deleted, FileNotFoundError) as error:  # a collection or a deletion came between two steps
+            inside = isinstance(error, FileNotFoundError) and f"{error.filename}".startswith(
+                target.resource.folder.path
+            )
+            if last and inside:
+                name = target.resource.name
+                raise Conflict(f"{name} is deleted and restored again and again", hint="push when it rests") from None
             if last:
-                raise
-        except (Deleted, FileNotFoundError):  # somebody deleted the resource
-            if last or (settled is not None and target.resource.identity() == settled):
                 raise
         if target.place.private and order.visibility is None:
             order = replace(order, visibility="private")  # as it was: what is made anew is not opened

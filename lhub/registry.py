@@ -20,7 +20,7 @@ from lhub.errors import Conflict, UsageError
 from lhub.identity import person
 from lhub.index import Index
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
-from lhub.session import Session, first_of
+from lhub.session import Session, beside_deletions, first_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,13 +262,15 @@ class Registry:
         """
         from lhub import deletion  # with filelock and GitPython's library
 
-        return deletion.delete(self.session, _ref(ref), unprotect, confirm)
+        parsed, named = _ref(ref), tuple(unprotect)
+        return beside_deletions(self.session, parsed, lambda session: deletion.delete(session, parsed, named, confirm))
 
     def restore(self, ref: str | Ref) -> Deleted:
         """Bring a deleted resource or tag back; Conflict when one of its name stands, NotFound when it is gone."""
         from lhub import deletion  # as above
 
-        return deletion.restore(self.session, _ref(ref))
+        parsed = _ref(ref)
+        return beside_deletions(self.session, parsed, lambda session: deletion.restore(session, parsed))
 
     def visibility(self, ref: str | Ref, visibility: str | None = None) -> str:
         """``public`` or ``private``, after setting it if `visibility` is given; Denied for who did not make it."""

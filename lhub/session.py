@@ -31,7 +31,7 @@ from lhub.store import Resource, Vanished, Version, again
 if TYPE_CHECKING:
     from lhub.change import Change, Writer
 
-__all__ = ["Session", "first_of", "person", "seconds"]
+__all__ = ["Session", "beside_deletions", "first_of", "person", "seconds"]
 
 _T = TypeVar("_T")
 _READ_AND_MANAGE: tuple[Verb, ...] = ("pull", "manage")
@@ -455,7 +455,7 @@ def first_of(sessions: Sequence[Session], asked: object, read: Callable[[Session
     missing: list[tuple[bool, NotFound]] = []
     for session in sessions:
         try:
-            answer = _beside_deletions(session, asked, read)
+            answer = beside_deletions(session, asked, read)
         except NotFound as error:
             missing.append((os.path.lexists(session.folder.file), error))
             continue
@@ -467,7 +467,7 @@ def first_of(sessions: Sequence[Session], asked: object, read: Callable[[Session
     raise NotFound("no registry was named", hint="LHUB_ROOT names one, or several with ':' between them")
 
 
-def _beside_deletions(session: Session, asked: object, read: Callable[[Session], _T]) -> _T:
+def beside_deletions(session: Session, asked: object, read: Callable[[Session], _T]) -> _T:
     """What `read` answers; what was deleted under its hands is not here, what came back meanwhile is read again."""
     for last in (False, False, True):
         try:
