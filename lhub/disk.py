@@ -63,6 +63,8 @@ class Pen:
         """See that each folder is there, with this mode if it is one's own; Corrupt for anything else of its name."""
         for path in paths:
             if not self.make_folder(path, mode):
+                if not os.path.lexists(path):  # it went between the two looks, with the resource that it is in
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
                 if not is_folder(path):
                     raise Corrupt(f"{path} is not a folder", hint="look what stands there")
                 self._settle_mode(path, mode)  # a kill may have come between the two lines above

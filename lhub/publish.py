@@ -98,15 +98,15 @@ def push(session: Session, order: Order) -> Pushed:
     found = recognise(packing)
     for last in (*[False] * _TURNS, True):
         target = _target(session, order, packing, found)
-        _refuse(session, target, order)
         try:
+            _refuse(session, target, order)
             _settle(session, target, order)
             return _push(session, target, order)
         except (Vanished, Deleted, FileNotFoundError) as error:  # a collection or a deletion came between two steps
             inside = isinstance(error, FileNotFoundError) and f"{error.filename}".startswith(
                 target.resource.folder.path
             )
-            if last and inside:
+            if last and (inside or isinstance(error, Vanished)):
                 name = target.resource.name
                 raise Conflict(f"{name} is deleted and restored again and again", hint="push when it rests") from None
             if last:
