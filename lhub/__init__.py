@@ -59,10 +59,9 @@ def login(namespace: str) -> None:
 
     Raises Denied (4) when it belongs to another OS user, UsageError (2) for what is no name.
     """
-    from lhub import door, identity
+    from lhub import door
 
-    door.here(writes=True, anonymous=True).login(namespace)
-    identity.remember(door.home(), namespace)
+    door.login(door.here(writes=True, anonymous=True), namespace)
 
 
 def logout() -> None:

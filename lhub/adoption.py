@@ -33,14 +33,19 @@ _INFO = ".dist-info"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Legacy:
-    """One thing that can be adopted: its `name`, `kind`, `tag`, where it lies, its `bytes`; `fault`: why it cannot."""
+    """One thing that can be adopted: its `name`, `kind`, `tags`, where it lies, its `bytes`; `fault`: why it cannot."""
 
     name: str
     kind: str
-    tag: str
+    tags: tuple[str, ...]
     path: str
     bytes: int
     fault: str = ""
+
+    @property
+    def tag(self) -> str:
+        """Its tags, as a person reads them: ``v1, v2``."""
+        return ", ".join(self.tags)
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub adopt --json` prints it."""
@@ -59,12 +64,12 @@ def find(cache: str) -> list[Legacy]:
     return [*map(_executor, _packages(cache)), *map(_array, _arrays(cache))]
 
 
-def _packages(cache: str) -> Iterator[tuple[str, list[str]]]:
+def _packages(cache: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each package folder and its tags: one that was installed under two has two."""
     for package in listed(f"{cache}/jina/hub-package"):
         infos = [info.name for info in listed(package.path) if info.name.endswith(_INFO) and info.is_dir()]
         if infos:
-            yield package.path, [name.removesuffix(_INFO) for name in infos]
+            yield package.path, tuple(name.removesuffix(_INFO) for name in infos)
 
 
 def _arrays(cache: str) -> Iterator[str]:
@@ -72,7 +77,7 @@ def _arrays(cache: str) -> Iterator[str]:
     yield from (entry.path for entry in listed(place) if entry.name.endswith(".da"))
 
 
-def _executor(package: tuple[str, list[str]]) -> Legacy:
+def _executor(package: tuple[str, tuple[str, ...]]) -> Legacy:
     path, tags = package
     try:
         packing = _packing(path, tags)
@@ -83,7 +88,7 @@ def _executor(package: tuple[str, list[str]]) -> Legacy:
     except LhubError as error:
         name, fault, size = os.path.basename(path), str(error), 0
     fault = fault or ", ".join([*name_faults(name, "name"), *(fault for tag in tags for fault in tag_faults(tag))])
-    return Legacy(name=name, kind="executor", tag=", ".join(tags), path=path, bytes=size, fault=fault)
+    return Legacy(name=name, kind="executor", tags=tags, path=path, bytes=size, fault=fault)
 
 
 def _packing(path: str, tags: Iterable[str]) -> Packing:
@@ -99,7 +104,7 @@ def _array(path: str) -> Legacy:
         fault = ", ".join(name_faults(name, "name"))
     except (LhubError, OSError) as error:
         fault = str(error)
-    return Legacy(name=name, kind="docarray", tag=LATEST, path=path, bytes=os.lstat(path).st_size, fault=fault)
+    return Legacy(name=name, kind="docarray", tags=(LATEST,), path=path, bytes=os.lstat(path).st_size, fault=fault)
 
 
 def adopt(
@@ -134,9 +139,9 @@ def _parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
     """What is adopted, as an import takes it."""
     if legacy.kind == "docarray":
         return _array_parcel(legacy, namespace)
-    packing = _packing(legacy.path, legacy.tag.split(", "))
+    packing = _packing(legacy.path, legacy.tags)
     origins = {source.path: source.origin for source in packing.sources}
-    return _Adopted(legacy.name, legacy.kind, legacy.tag, hashed(packing), recognise(packing).about, origins)
+    return _Adopted(legacy.name, legacy.kind, legacy.tags, hashed(packing), recognise(packing).about, origins)
 
 
 def _array_parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
@@ -149,7 +154,7 @@ def _array_parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
     name = legacy.name.removeprefix(f"{namespace}_") if namespace else legacy.name
     if name_faults(name, "name"):  # what is left is none, as of alice_.trash
         name = legacy.name
-    return _Adopted(name, legacy.kind, legacy.tag, files, about, {docarray.PAYLOAD: legacy.path})
+    return _Adopted(name, legacy.kind, legacy.tags, files, about, {docarray.PAYLOAD: legacy.path})
 
 
 class _Adopted:
@@ -159,14 +164,20 @@ class _Adopted:
     private, pins = False, frozenset[str]()
 
     def __init__(
-        self, name: str, kind: str, tag: str, files: list[File], about: Mapping[str, Any], origins: Mapping[str, str]
+        self,
+        name: str,
+        kind: str,
+        tags: Iterable[str],
+        files: list[File],
+        about: Mapping[str, Any],
+        origins: Mapping[str, str],
     ) -> None:
         self.resource, self.kind, self.origins = name, kind, origins
         tree = tree_of(files)
         sums = tree.to_sums().encode()
         manifest = manifest_of(tree, kind, about, digest_text(sums))
         self.version = known(manifest, manifest.to_text().encode(), sums, files)
-        self.tags = dict.fromkeys((*tag.split(", "), LATEST), self.version.id)
+        self.tags = dict.fromkeys((*tags, LATEST), self.version.id)
 
     def versions(self) -> list[str]:
         """The one."""

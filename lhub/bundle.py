@@ -1,11 +1,10 @@
-"""Parcels and bundles: a resource on its way from one registry to another, straight from a disk or inside a tar.
+"""Bundles, read: one plain tar that is itself a registry, which anybody may have made.
 
-A bundle is one plain tar that is itself a registry of format 1: `tar x` makes one of it. Blobs stand first, payloads
-are hard links to them, so nothing is in it twice. It is made and read with the standard library's `tarfile`, whose
-extraction is not used: a member is looked at, its place is known or it is refused, its bytes are hashed where they lie.
+It is read with the standard library's `tarfile`, whose extraction is not used: a member is looked at, its place is
+known or it is refused, its bytes are hashed where they lie. What it holds comes out as parcels.
 
->>> ResourceFolder("alice/X").tag("v1")  # a member's name is its place below the root
-'alice/X/v1'
+>>> _fault(tarfile.TarInfo("../bob/X"), "../bob/X")
+'leads out of the registry'
 """
 
 from __future__ import annotations
@@ -13,361 +12,31 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import IO, Protocol
 
 from lhub.commits import log, tip_of
 from lhub.diary import Entry
-from lhub.disk import Pen, digest_text, is_folder, open_file, read_small
+from lhub.disk import Pen, digest_text, open_file
 from lhub.errors import Conflict, Corrupt, UsageError, clean, listing
 from lhub.folder import path_faults
-from lhub.history import SKELETON
-from lhub.layout import (
-    EXECUTABLE,
-    MANIFEST,
-    ONE_PERSON,
-    PAYLOAD,
-    PIN,
-    STAGING,
-    SUMS,
-    VERSION_FOLDER,
-    ResourceFolder,
-    VersionFolder,
-    is_private,
-    is_version,
-    link_to,
-    locate,
-    read_link,
-)
-from lhub.manifest import HUGE, LARGE, SMALL, format_text, read_format, read_kind, read_manifest, resource_text
+from lhub.layout import PIN, STAGING, ResourceFolder, VersionFolder, is_private, locate, read_link
+from lhub.manifest import HUGE, LARGE, SMALL, read_format, read_kind, read_manifest
 from lhub.names import UNNAMED, is_inside, is_tag
+from lhub.parcel import parcel_name
 from lhub.staging import Opener, Staged, known
-from lhub.store import DAMAGED, Resource
+from lhub.store import Resource
 from lhub.tree import File, read_sums
 
 _MEMBERS = 2_000_000
-"""Members of the largest bundle that is read: an index entry takes 300 bytes of memory."""
+"""Members of the largest bundle that is read: an index entry takes 520 bytes of memory."""
 _FAULTS, _LONGEST = 200, 200
 _HEADER = 8 << 10
 """Bytes of the longest header that is read: a name or an attribute, never a file's content."""
 _NOTHING = "nothing was imported; ask who made it"
-
-
-class Parcel(Protocol):
-    """One resource as it comes from elsewhere, complete with what names its versions."""
-
-    @property
-    def namespace(self) -> str | None:
-        """The namespace it had, None for none."""
-
-    @property
-    def resource(self) -> str:
-        """Its name in the namespace."""
-
-    @property
-    def kind(self) -> str:
-        """Its kind, as resource.yaml has it."""
-
-    @property
-    def private(self) -> bool:
-        """Whether it was private."""
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Tag to version (64 hex digits), pins winning."""
-
-    @property
-    def pins(self) -> frozenset[str]:
-        """The protected tags."""
-
-    @property
-    def verifier(self) -> bytes | None:
-        """The verifier of its secret, where it may travel."""
-
-    def versions(self) -> list[str]:
-        """The versions it holds, oldest first."""
-
-    def staged(self, version: str) -> Staged:
-        """The documents and files of a version, its documents verified; Corrupt where they are not."""
-
-    def opener(self, version: str, file: File) -> Opener:
-        """How to open a file of a version; its bytes are the receiver's to verify."""
-
-    def made(self, version: str) -> float | None:
-        """When a version was made, in seconds since 1970, where that is known."""
-
-    def entries(self, pen: Pen, scratch: str) -> list[Entry]:
-        """The diary, oldest first, nothing where none comes along; `scratch` is a folder to unpack in.
-
-        Raises LhubError or OSError for one that does not read.
-        """
-
-
-def parcel_name(parcel: Parcel) -> str:
-    """``alice/X``, or ``X`` without a namespace."""
-    return f"{parcel.namespace}/{parcel.resource}" if parcel.namespace else parcel.resource
-
-
-# from a disk
-
-
-class Shelved:
-    """A resource that stands in a registry, or the part of it that a reference means."""
-
-    def __init__(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        *,
-        only: str | None = None,
-        tag: str | None = None,
-        without: frozenset[str] = frozenset(),
-    ) -> None:
-        self.source, self.namespace, self.resource = resource, namespace, os.path.basename(resource.folder.path)
-        self.kind = resource.kind() or resource.told_kind() or ""
-        if not self.kind:
-            raise Corrupt(f"{resource.name} does not tell its kind", hint=f"lhub verify {resource.name} --repair")
-        self.private = is_private(os.lstat(resource.folder.path).st_mode)
-        links, self._whole = resource.links(), only is None
-        named = {name: each.version for name, each in links.tags.items() if tag in (None, name)}
-        self.tags = {name: version for name, version in named.items() if only in (None, version)}
-        self.pins = frozenset(links.protected) & self.tags.keys()
-        self._versions = [only] if only else _by_age(resource, set(self.tags.values()))
-        self._versions = [version for version in self._versions if version not in without]
-        self.verifier: bytes | None = None
-
-    def versions(self) -> list[str]:
-        """The versions, oldest first."""
-        return self._versions
-
-    def staged(self, version: str) -> Staged:
-        """The documents and files of a version."""
-        with self.source.opened(version) as opened:
-            manifest = opened.manifest()
-            sums = opened.sums()
-            folder = opened.folder()
-            texts = [read_small(name, limit=HUGE, beneath=opened.descriptor) for name in (MANIFEST, SUMS)]
-        if digest_text(texts[0]) != version:
-            raise Corrupt(f"manifest.yaml of {opened.where} is not what was published", hint=DAMAGED)
-        executable = frozenset(manifest.executable)
-        files = [
-            File(path=path, digest=digest, size=_size(f"{folder}/{path}", opened.where), executable=path in executable)
-            for path, digest in sums.items()
-        ]
-        try:
-            return known(manifest, texts[0], texts[1], files)
-        except Corrupt as error:
-            raise Corrupt(f"{self.source.name}: {error}", hint=DAMAGED) from None
-
-    def opener(self, version: str, file: File) -> Opener:
-        """How to open a file of a version."""
-        return partial(self._opened, version, file.path)
-
-    @contextmanager
-    def _opened(self, version: str, path: str) -> Iterator[int]:
-        with self.source.opened(version) as opened, opened.file(path) as descriptor:
-            yield descriptor
-
-    def made(self, version: str) -> float | None:
-        """When a version was made."""
-        folder = self.source.lies(version)
-        return os.lstat(folder.path).st_mtime if folder else None
-
-    def entries(self, pen: Pen, scratch: str) -> list[Entry]:
-        """The diary, oldest first; a part of a resource has none."""
-        return list(log(self.source))[::-1] if self._whole else []
-
-    def diary(self) -> Iterator[tuple[str, str]]:
-        """The files of git's own objects, by their names below `objects`, and where each lies."""
-        objects = self.source.folder.objects
-        for folder in sorted(os.listdir(objects)) if self._whole and is_folder(objects) else ():
-            for name in sorted(os.listdir(f"{objects}/{folder}")) if is_folder(f"{objects}/{folder}") else ():
-                if name.endswith((".pack", ".idx")) or len(folder) == 2:  # the rest is git's, for a moment
-                    yield f"{folder}/{name}", f"{objects}/{folder}/{name}"
-
-    @property
-    def tip(self) -> str | None:
-        """The newest commit of the diary."""
-        return tip_of(self.source) if self._whole else None
-
-    def moved(self, tag: str) -> float:
-        """When a tag was moved last."""
-        links = (self.source.folder.pin(tag), self.source.folder.tag(tag))  # a kill may have come between the two
-        return next((os.lstat(path).st_mtime for path in links if os.path.lexists(path)), 0.0)
-
-
-def _by_age(resource: Resource, named: set[str]) -> list[str]:
-    """Every version, oldest first; one that is named and lies in the trash is none less."""
-    found = {name for name in os.listdir(resource.folder.versions) if is_version(name)} | named
-    lying = {name: folder for name in found if (folder := resource.lies(name))}
-    return sorted(lying, key=lambda name: (os.lstat(lying[name].path).st_mtime, name))
-
-
-def _size(path: str, where: str) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError as error:
-        raise Corrupt(f"{path.rpartition('/files/')[2]} of {where} is missing: {error.strerror}") from None
-
-
-# into a tar
-
-
-@dataclass(slots=True)
-class Written:
-    """What was written into a bundle so far."""
-
-    resources: int = 0
-    versions: int = 0
-    bytes: int = 0
-    spaces: set[str] = field(default_factory=set)
-
-
-def write(parcels: Sequence[Shelved], target: IO[bytes], have: dict[str, frozenset[str]]) -> Written:
-    """Write a bundle as a stream; every byte is verified on its way. `have`: digests to leave out, by resource."""
-    written = Written()
-    with tarfile.TarFile(fileobj=target, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
-        for parcel in parcels:
-            _Packer(tar, parcel, written, have.get(parcel_name(parcel), frozenset())).pack()
-        _add_bytes(tar, "registry.yaml", format_text().encode())  # last: a bundle without its end is no registry
-    return written
-
-
-class _Packer:
-    """One resource on its way into a tar."""
-
-    def __init__(self, tar: tarfile.TarFile, parcel: Shelved, written: Written, have: frozenset[str]) -> None:
-        self.tar, self.parcel, self.written, self.have = tar, parcel, written, have
-        self.space = parcel.namespace or UNNAMED
-        self.place = ResourceFolder(f"{self.space}/{parcel.resource}")
-        self.blobs: set[str] = set()
-        self.folders: set[str] = set()
-        self.when = 0.0
-
-    def pack(self) -> None:
-        if self.space not in self.written.spaces:
-            self.written.spaces.add(self.space)
-            self.folder(self.space, 0o755)
-            _add_bytes(self.tar, f"{self.space}/namespace.yaml", format_text().encode())
-        self.folder(self.place.path, ONE_PERSON.private if self.parcel.private else ONE_PERSON.public)
-        _add_bytes(self.tar, self.place.file, resource_text(self.parcel.kind).encode())
-        for folder in (self.place.inside, self.place.versions, self.place.history, *self.place.stores):
-            self.folder(folder, ONE_PERSON.inner)
-        for version in self.parcel.versions():
-            self.version(version)
-        self.links()
-        self.diary()
-        self.written.resources += 1
-
-    def version(self, version: str) -> None:
-        self.when = self.parcel.made(version) or 0.0
-        staged, place = self.parcel.staged(version), self.place.version(version)
-        for file in staged.tree.files:  # first, since tar closes a read-only folder when it goes on to another
-            blob = self.place.blob(file.digest)
-            if file.digest not in self.blobs and file.digest not in self.have:
-                self.blobs.add(file.digest)
-                for parent in (os.path.dirname(os.path.dirname(blob)), os.path.dirname(blob)):
-                    self.folder(parent, ONE_PERSON.inner)
-                self.file(blob, version, file, PAYLOAD)
-        self.folder(place.path, VERSION_FOLDER)
-        self.folder(place.files, VERSION_FOLDER)
-        for file in staged.tree.files:
-            parts = file.path.split("/")[:-1]
-            for end in range(1, len(parts) + 1):
-                self.folder(f"{place.files}/{'/'.join(parts[:end])}", VERSION_FOLDER)
-            if file.executable:
-                self.file(place.payload(file.path), version, file, EXECUTABLE)
-            else:
-                self.link(place.payload(file.path), tarfile.LNKTYPE, self.place.blob(file.digest))
-        _add_bytes(self.tar, place.sums, staged.sums_text, PAYLOAD)
-        _add_bytes(self.tar, place.manifest, staged.manifest_text, PAYLOAD)
-        self.tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-        self.written.versions += 1
-
-    def file(self, name: str, version: str, file: File, mode: int) -> None:
-        """One file, hashed while it is written."""
-        with self.parcel.opener(version, file)() as descriptor:
-            stream = _Hashing(descriptor)
-            info = _info(name, mode, size=file.size, when=self.when)
-            try:
-                self.tar.addfile(info, stream)
-            except OSError as error:
-                if error.errno is None:  # tarfile's own word for a file that is too short
-                    raise Corrupt(f"{file.path} of version {version[:12]} is cut short") from None
-                raise
-        if stream.hasher.hexdigest() != file.digest:
-            raise Corrupt(
-                f"{file.path} of {self.parcel.source.name}@{version[:12]} is not what was published",
-                hint=f"lhub verify {self.parcel.source.name} --repair looks for a good copy",
-            )
-        self.written.bytes += file.size
-
-    def links(self) -> None:
-        for tag, version in sorted(self.parcel.tags.items()):
-            target = link_to(version)
-            self.when = self.parcel.moved(tag)
-            for name in (self.place.tag(tag), *([self.place.pin(tag)] if tag in self.parcel.pins else [])):
-                self.link(name, tarfile.SYMTYPE, target)
-
-    def diary(self) -> None:
-        """Git's objects as they are; HEAD and config are ours, since another's config could run code."""
-        tip = self.parcel.tip  # first: what it names is in the objects already
-        if tip is None:
-            return
-        refs = os.path.dirname(self.place.branch)
-        for folder in (self.place.objects, f"{self.place.objects}/info", os.path.dirname(refs), refs):
-            self.folder(folder, ONE_PERSON.inner)
-        for name, text in SKELETON.items():
-            _add_bytes(self.tar, f"{self.place.history}/{name}", text.encode())
-        for name, path in self.parcel.diary():
-            self.folder(f"{self.place.objects}/{os.path.dirname(name)}", ONE_PERSON.inner)
-            descriptor = open_file(path)
-            with os.fdopen(descriptor, "rb") as file:
-                self.tar.addfile(
-                    _info(f"{self.place.objects}/{name}", PAYLOAD, size=os.fstat(descriptor).st_size), file
-                )
-        _add_bytes(self.tar, self.place.branch, f"{tip}\n".encode())
-
-    def folder(self, name: str, mode: int) -> None:
-        if name not in self.folders:
-            self.folders.add(name)
-            self.tar.addfile(_info(name, mode, kind=tarfile.DIRTYPE, when=self.when))
-
-    def link(self, name: str, kind: bytes, target: str) -> None:
-        info = _info(name, PAYLOAD, kind=kind, when=self.when)
-        info.linkname = target
-        self.tar.addfile(info)
-
-
-class _Hashing(io.RawIOBase):
-    """A file that is hashed while somebody reads it."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor, self.hasher = descriptor, sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        data = os.read(self.descriptor, size if size >= 0 else 1 << 20)
-        self.hasher.update(data)
-        return data
-
-
-def _info(name: str, mode: int, *, size: int = 0, kind: bytes = tarfile.REGTYPE, when: float = 0.0) -> tarfile.TarInfo:
-    """A member; of versions and tags it keeps when they were made, since nothing else in a registry tells."""
-    info = tarfile.TarInfo(name)
-    info.mode, info.size, info.type, info.mtime = mode, size, kind, int(when)
-    return info
-
-
-def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
-    tar.addfile(_info(name, mode, size=len(data)), io.BytesIO(data))
-
-
-# out of a tar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -667,14 +336,19 @@ class Bundled:
         try:
             for name in names:
                 self._unpack(pen, name, scratch)
-            return list(log(Resource(scratch, self.name)))[::-1]
+            unpacked = Resource(scratch, self.name)
+            if tip_of(unpacked) is None:
+                raise Corrupt(f"the diary of {self.name} in {self.bundle.path} names no commit")
+            return list(log(unpacked))[::-1]
         finally:
             with suppress(FileNotFoundError):
                 pen.remove_tree(scratch)
 
     def _is_diary(self, name: str) -> bool:
+        """Whether a member is of the diary: its branch, loose or packed, or one of git's objects."""
         below = name.removeprefix(f"{self.place.objects}/")
-        return name == self.place.branch or (below != name and below.count("/") == 1 and len(below) < _LONGEST)
+        branches = (self.place.branch, f"{self.place.history}/packed-refs")
+        return name in branches or (below != name and below.count("/") == 1 and len(below) < _LONGEST)
 
     def _unpack(self, pen: Pen, name: str, scratch: str) -> None:
         below = name.removeprefix(f"{self.place.path}/")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from lhub.commits import tip_of
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import Pen
+from lhub.disk import Pen, listed, says
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
@@ -28,6 +29,8 @@ from lhub.staging import ENDS, LOOKED_AT, Staged, agrees, drop
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
 
+_TICK = 0.011
+"""Seconds of the coarsest clock of a Linux server's file times (HZ=100), and a little more."""
 _STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
@@ -52,7 +55,7 @@ class Writer:
         return f"{self.name} ({self.address}, process {os.getpid()}) since {timestamp(self.clock())}"
 
 
-def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> bool:
+def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, uid: int, private: bool) -> bool:
     """Make the folders of a resource with their final modes; False when the resource's own stood already."""
     try:
         made = pen.make_folder(place.path, modes.private if private else modes.public)
@@ -61,7 +64,7 @@ def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> 
     if made:
         pen.sync_folder(os.path.dirname(place.path))
     else:
-        _see_own(place.path, modes)
+        _see_own(place.path, modes, uid)
     if private and made:
         see_private(place.path)
     stores = [place.inside, place.versions, place.builds, place.history, *place.stores]
@@ -69,12 +72,12 @@ def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, private: bool) -> 
     return made
 
 
-def _see_own(path: str, modes: Modes) -> None:
+def _see_own(path: str, modes: Modes, uid: int) -> None:
     """Refuse a folder that somebody else put there: in a sticky namespace the first to take a name owns it."""
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise Corrupt(f"{path} is not a folder", hint="somebody put it there by hand; remove it")
-    if status.st_uid != os.geteuid() and modes is ONE_PERSON:
+    if status.st_uid != uid and modes is ONE_PERSON:
         raise Denied(f"{path} belongs to another user", hint="choose another name")
 
 
@@ -103,7 +106,10 @@ def change(resource: Resource, modes: Modes, writer: Writer, *, visibility: str 
             raise Deleted(f"{resource.name} was deleted meanwhile", hint=f"lhub restore {resource.name}") from None
         change = Change(resource, modes, writer)
         change.mend(visibility)
-        yield change
+        try:
+            yield change
+        finally:
+            change.settle()
 
 
 def clear_leftover(resource: Resource, modes: Modes, writer: Writer, aside: str) -> None:
@@ -131,6 +137,8 @@ class Change:
         self.recorded: Recorded | None = None
         self.warnings: list[str] = []
         self.links = Links(tags={}, odd={})
+        self.moved: set[str] = set()
+        self.moved_at = 0.0
 
     def _stand_at(self, resource: Resource) -> None:
         self.resource, self.place = resource, resource.folder
@@ -142,10 +150,12 @@ class Change:
     def mend(self, visibility: str | None = None) -> None:
         """Finish what a dead writer began: tags from their pins, versions from the trash, the diary from the links."""
         self.links = self.resource.links()  # lists the folder, which refreshes names on every network file system
+        for folder in (self.place.inside, self.place.history, os.path.dirname(self.place.branch)):
+            listed(folder)  # as well: what another host has told the diary since
         names = os.listdir(self.place.versions)
         self._drop_scratch(names)
         for name, tag in self.links.tags.items():
-            if tag.protected and self._says(self.place.tag(name)) != link_to(tag.version):
+            if tag.protected and says(self.place.tag(name)) != link_to(tag.version):
                 self._point(name, tag.version)
         self._bring_back_named(names)
         self._catch_up(visibility)
@@ -210,6 +220,24 @@ class Change:
     def _warn(self, error: Exception) -> None:
         self.recorded = None
         self.warnings.append(f"the diary of {self.resource.name} lags, the next change completes it: {error}")
+
+    def _sync_names(self, folder: str) -> None:
+        """Make the names in a folder durable that readers look for, and remember to touch it."""
+        self.pen.sync_folder(folder)
+        self.moved.add(folder)
+        self.moved_at = time.monotonic()
+
+    def settle(self) -> None:
+        """Touch the folders in which names moved, in a later tick of the server's clock, while the lock is held.
+
+        NFS 3 knows a folder by its mtime alone: what moves in the tick in which another host lists it stays hidden
+        there (5 to 8 of 30 listings were old, up to a minute; none when it is touched).
+        """
+        if self.moved:
+            time.sleep(max(0.0, self.moved_at + _TICK - time.monotonic()))  # the diary has mostly taken as long
+        for folder in sorted(self.moved):
+            with suppress(OSError):
+                self.pen.set_time(folder)
 
     # what is looked at again under the lock
 
@@ -293,36 +321,45 @@ class Change:
     def pin(self, tags: tuple[str, ...], version: str) -> bool:
         """Step 6: make tags protected; Conflict names one that stands elsewhere and the pins already made."""
         made: list[str] = []
-        self._forget_note(version)
+        self._stand(version)
         for tag in tags:
             try:
                 self.pen.symlink(link_to(version), self.place.pin(tag))
                 made.append(tag)
             except FileExistsError:
-                if self._says(self.place.pin(tag)) != link_to(version):
+                if says(self.place.pin(tag)) != link_to(version):
                     raise protected_error(self.resource.name, [tag], made) from None
         if tags:
-            self.pen.sync_folder(self.place.path)
+            self._sync_names(self.place.path)
         return bool(made)
 
     def move(self, tags: tuple[str, ...], version: str, *, exclusively: bool = False) -> bool:
         """Step 7, the commit point: each tag at once; then the version is looked for again. False: nothing moved."""
         moved: list[str] = []
-        self._forget_note(version)
+        self._stand(version)
         for tag in tags:
-            if self._says(self.place.tag(tag)) != link_to(version):
+            if says(self.place.tag(tag)) != link_to(version):
                 if exclusively:
                     self._make(tag, version, moved)
                 else:
                     self._point(tag, version)
                 moved.append(tag)
-        self.pen.sync_folder(self.place.path)
-        if not self.resource.has(version) and not self._bring_back(version):
+        self._sync_names(self.place.path)
+        if version not in os.listdir(self.place.versions) and not self._bring_back(version):
             raise Vanished(f"{self.resource.name}@{version[:12]} was collected meanwhile", hint="push it again")
         return bool(moved)
 
-    def _forget_note(self, version: str) -> None:
-        """A collection that noted a version waits anew once it was tagged: the note goes before a link is made."""
+    def appear(self) -> None:
+        """The resource is new: its namespace is touched in the end."""
+        self.moved.add(os.path.dirname(self.place.path))
+
+    def _stand(self, version: str) -> None:
+        """See that a version stands before a link names it, out of the trash if need be.
+
+        A collection that noted it waits anew once it was tagged: the note goes before the link is made.
+        """
+        if not self.resource.has(version) and not (self.resource.in_trash(version) and self._bring_back(version)):
+            raise Vanished(f"{self.resource.name}@{version[:12]} was collected meanwhile", hint="push it again")
         if os.path.lexists(self.place.seen(version)):
             self.pen.unlink(self.place.seen(version))
 
@@ -350,7 +387,7 @@ class Change:
             self.pen.unlink(self.place.tag(tag))
             if self.links.tags[tag].protected:
                 self.pen.unlink(self.place.pin(tag))
-        self.pen.sync_folder(self.place.path)
+        self._sync_names(self.place.path)
 
     def rebuild_diary(self, entries: list[Entry]) -> None:
         """Set the diary aside, whatever it says, and begin it anew with these entries, oldest first."""
@@ -364,7 +401,7 @@ class Change:
         before = self.place.path
         self.pen.rename(before, place)
         for folder in (os.path.dirname(place), os.path.dirname(before)):
-            self.pen.sync_folder(folder)
+            self._sync_names(folder)
         self._stand_at(Resource(place, self.resource.name))
 
     def set_visibility(self, visibility: str) -> None:
@@ -375,6 +412,7 @@ class Change:
             raise Denied(f"{self.resource.name} is not yours to change", hint="its maker can") from None
         if visibility == "private":
             see_private(self.place.path)
+        self.pen.sync_folder(self.place.path)
 
     def entry(self, action: str) -> Entry:
         """A new entry of the diary, by whoever writes, now; to be completed by `replace`."""
@@ -396,12 +434,6 @@ class Change:
     def keep_secret(self, verifier: bytes) -> None:
         """Keep the verifier of a new resource's secret, readable by its maker alone; a dead first push's gives way."""
         self.pen.replace(self.place.secret, verifier, 0o600, scratch=f"{self.scratch}.file")
-
-    def _says(self, path: str) -> str | None:
-        try:
-            return os.readlink(path)
-        except OSError:
-            return None
 
 
 def protected_error(name: str, tags: list[str], made: list[str] | None = None) -> Conflict:

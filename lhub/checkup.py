@@ -8,6 +8,7 @@ Reading only; nothing here mends. A damage says what is wrong and, for who mends
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -16,14 +17,12 @@ from dataclasses import dataclass, field
 
 from lhub.commits import fault, is_readable, log, tip_of
 from lhub.diary import Recorded, missing, replay
-from lhub.disk import digest_of, listed, open_folder, opened_beneath, paths_below
+from lhub.disk import GONE, digest_of, listed, open_folder, opened_beneath, paths_below, says
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to
 from lhub.lock import is_free
-from lhub.names import is_tag
 from lhub.store import Resource, Version
-from lhub.tags import Links
 
 _PAUSE = 0.5
 """Seconds after which what the diary lacks is looked at again."""
@@ -50,11 +49,12 @@ class Damage:
 
 @dataclass(slots=True)
 class Tally:
-    """How many files were looked at, and what was hashed already: each inode needs it once."""
+    """How many files were looked at, how many were `stale`, and what was hashed already: each inode needs it once."""
 
     quick: bool = False
     files: int = 0
     bytes: int = 0
+    stale: int = 0
     hashed: dict[tuple[int, ...], str] = field(default_factory=dict)
 
     def digest(self, descriptor: int, status: os.stat_result) -> str:
@@ -101,35 +101,17 @@ def _kind(resource: Resource) -> Iterator[Damage]:
 
 
 def _tags(resource: Resource) -> Iterator[Damage]:
-    links = _settled(resource)
+    links = resource.links()
     for name, why in links.odd.items():
         yield Damage(problem=why, tag=name.removeprefix(PIN), hint="push or tag it again, or remove the name by hand")
     for name, tag in links.tags.items():
         if not resource.keeps(tag.version):
             said = f"the tag {name} names version {tag.version[:12]}, which is not there"
             yield Damage(problem=said, tag=name, version=tag.version)
-        link = _says(resource.folder.tag(name))
+        link = says(resource.folder.tag(name))
         if tag.protected and link != link_to(tag.version):
             what = "has no link" if link is None else "has a link that was moved by hand, readers keep to its pin"
             yield Damage(problem=f"the protected tag {name} {what}", tag=name, hint="the next change sets it")
-
-
-def _says(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
-
-
-def _settled(resource: Resource) -> Links:
-    """The links, looked at anew while one of those listed is just being moved."""
-    for _ in range(3):
-        names = os.listdir(resource.folder.path)
-        links = resource.links(names)
-        if all(name in links.tags or name in links.odd for name in names if is_tag(name) and name != "resource.yaml"):
-            break
-        time.sleep(0.05)
-    return links
 
 
 # versions
@@ -140,11 +122,9 @@ def examine_version(
 ) -> Iterator[Damage]:
     """What is wrong with one version; the digests it names are added to `digests`."""
     try:
-        with resource.opened(version) as opened:
-            sums = opened.sums()
-            if digests is not None:
-                digests.update(sums.values())
-            found = [*_files(opened, sums, tally), *_beside(opened)]
+        sums, found = _looked_at(resource, version, tally)
+        if digests is not None:
+            digests.update(sums.values())
         yield from found if resource.keeps(version) else ()
     except (Corrupt, OSError, RecursionError) as error:
         named = {tag.version for tag in resource.links().tags.values()}
@@ -153,6 +133,19 @@ def examine_version(
         yield Damage(problem=str(error), version=version)
     except LhubError as error:  # of a newer format
         yield Damage(problem=str(error), version=version, hint=error.hint)
+
+
+def _looked_at(resource: Resource, version: str, tally: Tally) -> tuple[dict[str, str], list[Damage]]:
+    """The files that a version names and what is wrong with it, looked at anew where another host has changed it."""
+    for pause in (0.01, 0.1, 0.0):
+        stale = tally.stale
+        with resource.opened(version) as opened:
+            sums = opened.sums()
+            found = [*_files(opened, sums, tally), *_beside(opened)]
+        if tally.stale == stale:
+            break
+        time.sleep(pause)
+    return sums, found
 
 
 def _beside(opened: Version) -> Iterator[Damage]:
@@ -187,6 +180,7 @@ def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Dama
                 yield Damage(problem=f"{path} is missing", version=opened.id)
             except (Corrupt, OSError) as error:
                 odd = True
+                tally.stale += isinstance(error, OSError) and error.errno == errno.ESTALE
                 yield Damage(problem=f"{path}: {error}", version=opened.id)
     finally:
         os.close(folder)
@@ -208,9 +202,8 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
                 if not is_version(digest) or resource.folder.blob(digest) != f"{resource.folder.stores[1]}/{path}":
                     continue
                 standing.add(digest)
-                with suppress(FileNotFoundError):  # a collection took it
-                    if not _is_blob(store, path, digest, tally):
-                        yield Damage(problem=f"the blob {digest[:12]} is not what its name says", blob=digest)
+                if not _is_blob(store, path, digest, tally):
+                    yield Damage(problem=f"the blob {digest[:12]} is not what its name says", blob=digest)
         finally:
             os.close(store)
     for digest in sorted(digests - standing):
@@ -223,10 +216,10 @@ def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
         with opened_beneath(store, path) as descriptor:
             tally.files += 1
             return tally.quick or tally.digest(descriptor, os.fstat(descriptor)) == digest
-    except FileNotFoundError:
-        raise
-    except (Corrupt, OSError):
+    except Corrupt:
         return False
+    except OSError as error:
+        return error.errno in GONE  # a collection took it: nothing is wrong with what is not there
 
 
 # the diary

@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from lhub.change import Change
-from lhub.disk import Pen, is_folder, listed
+from lhub.disk import GONE, Pen, is_folder, listed
 from lhub.errors import Corrupt, Denied, LhubError, LockTimeout, UsageError
 from lhub.layout import (
+    PIN,
     SCRATCH,
     NamespaceFolder,
     deleted_name,
@@ -36,6 +37,7 @@ from lhub.names import UNNAMED, is_tag
 from lhub.session import Session
 from lhub.staging import sweep
 from lhub.store import Resource
+from lhub.tags import Links
 
 SHORTEST = 600.0
 """Seconds of the shortest grace: longer than any push takes from its first byte to its tag."""
@@ -58,6 +60,11 @@ class Plan:
     damaged: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     bytes: int = 0
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Every version that it concerns, by its name under `versions/`."""
+        return (*self.note, *self.trash, *self.remove, *self.left)
 
     @property
     def empty(self) -> bool:
@@ -146,6 +153,16 @@ def collect(session: Session, rule: Rule, confirm: Callable[[Collected], None] |
     return _sum(_does(session, rule, now))  # by the clock of what was told
 
 
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """End quietly where something is there no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+
+
 def _sum(parts: Iterator[Collected]) -> Collected:
     total = Collected()
     for part in parts:
@@ -157,8 +174,8 @@ def _would(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
     """What would go at a moment."""
     for _, resource, own in session.resources():
         with suppress(OSError, LhubError):
-            found = plan(resource, session.person.uid, now, rule)
-            yield _told(resource, found) if own else Collected(left=_due(resource, found))
+            found = plan(resource, session.uid, now, rule)
+            yield _told(resource, found) if own else Collected(left=_refs(resource, found.versions))
     for folder, name, _ in _deleted(session, now, rule):
         told = () if is_gone(name) else (_deleted_as(folder, name),)
         yield Collected(deleted=told, bytes=_weigh([f"{folder.trash}/{name}"]))
@@ -167,12 +184,12 @@ def _would(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
 def _does(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
     for namespace, resource, own in session.resources():
         try:
-            found = plan(resource, session.person.uid, now, rule)
+            found = plan(resource, session.uid, now, rule)
             if not own:
-                yield Collected(left=_due(resource, found))
+                yield Collected(left=_refs(resource, found.versions))
                 continue
-            with suppress(FileNotFoundError):  # what dead pushes left goes as well
-                sweep(session.pen, resource.folder, uid=session.person.uid)
+            with _unless_gone():  # what dead pushes left goes as well
+                sweep(session.pen, resource.folder, uid=session.uid)
             if found.left or not found.empty:
                 yield _collect_in(session, namespace, resource, rule, now)
         except LockTimeout:
@@ -185,27 +202,19 @@ def _does(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
 
 
 def _told(resource: Resource, found: Plan) -> Collected:
-    def refs(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{resource.name}@{trashed(name) or name}" for name in names if not is_gone(name))
-
     return Collected(
-        noted=refs(found.note),
-        trashed=refs(found.trash),
-        removed=refs(found.remove),
+        noted=_refs(resource, found.note),
+        trashed=_refs(resource, found.trash),
+        removed=_refs(resource, found.remove),
         blobs=len(found.blobs) + len(found.damaged),
         bytes=found.bytes,
-        left=_left(resource, found),
+        left=_refs(resource, found.left),
     )
 
 
-def _due(resource: Resource, found: Plan) -> tuple[str, ...]:
-    """What of another's could be collected by its owner."""
-    names = (*found.note, *found.trash, *found.remove, *found.left)
+def _refs(resource: Resource, names: Iterable[str]) -> tuple[str, ...]:
+    """References of versions by their names under `versions/`; what is half removed was told when that began."""
     return tuple(f"{resource.name}@{trashed(name) or name}" for name in names if not is_gone(name))
-
-
-def _left(resource: Resource, found: Plan) -> tuple[str, ...]:
-    return tuple(f"{resource.name}@{trashed(name) or name}" for name in found.left)
 
 
 # what may go
@@ -213,10 +222,7 @@ def _left(resource: Resource, found: Plan) -> tuple[str, ...]:
 
 def plan(resource: Resource, uid: int, now: float, rule: Rule) -> Plan:
     """What may go from one resource at a moment (seconds since 1970, the file server's clock)."""
-    names = os.listdir(resource.folder.path)
-    links = resource.links(names)
-    if missed := [name for name in names if _is_link(resource, name) and name not in links.tags | links.odd]:
-        raise Corrupt(f"its tag {missed[0]} was being moved")
+    links = _all_links(resource)
     lying = os.listdir(resource.folder.versions)
     named = {tag.version for tag in links.tags.values()}
     stays = named | set(_newest(resource, lying, rule.keep_last))
@@ -240,8 +246,21 @@ def plan(resource: Resource, uid: int, now: float, rule: Rule) -> Plan:
     return replace(found, bytes=_weigh([*gone, *(f"{folder.damaged}/{name}" for name in found.damaged)]))
 
 
-def _is_link(resource: Resource, name: str) -> bool:
-    return is_tag(name) and os.path.islink(f"{resource.folder.path}/{name}")
+def _all_links(resource: Resource) -> Links:
+    """Every tag and pin; Corrupt while one that is listed cannot be read, for what it names could go."""
+    for _ in range(3):
+        entries = list(os.scandir(resource.folder.path))
+        links = resource.links([entry.name for entry in entries])
+        names = [entry.name for entry in entries if entry.is_symlink() and is_tag(entry.name.removeprefix(PIN))]
+        if not (missed := [name for name in names if not (name in links.odd or _is_read(name, links))]):
+            return links
+    raise Corrupt(f"its tag {missed[0]} was being moved")
+
+
+def _is_read(name: str, links: Links) -> bool:
+    """Whether a tag's or pin's own link told where it stands, or the pin that wins over it."""
+    tag = links.tags.get(name.removeprefix(PIN))
+    return tag is not None and (tag.protected or tag.tag == name)
 
 
 def _newest(resource: Resource, lying: list[str], keep: int) -> list[str]:
@@ -251,19 +270,23 @@ def _newest(resource: Resource, lying: list[str], keep: int) -> list[str]:
     return versions[:keep]
 
 
-def _mtime(path: str) -> float:
+def _status(path: str) -> os.stat_result | None:
+    """What the kernel says of something; None for what went since it was listed."""
     try:
-        return os.lstat(path).st_mtime
-    except FileNotFoundError:
-        return 0.0
+        return os.lstat(path)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return None
+
+
+def _mtime(path: str) -> float:
+    return status.st_mtime if (status := _status(path)) else 0.0
 
 
 def _age(path: str, now: float) -> float:
     """Seconds since a file was made; what was made in the future is young."""
-    try:
-        return max(0.0, now - os.lstat(path).st_mtime)
-    except FileNotFoundError:
-        return 0.0
+    return max(0.0, now - status.st_mtime) if (status := _status(path)) else 0.0
 
 
 def _is_over(resource: Resource, name: str, now: float, rule: Rule) -> bool:
@@ -275,17 +298,12 @@ def _is_over(resource: Resource, name: str, now: float, rule: Rule) -> bool:
 
 def _rested(path: str, now: float) -> float:
     """Seconds since something was moved to a trash: its name may be of a wrong clock, its ctime is the server's."""
-    try:
-        return now - max(os.lstat(path).st_ctime, since_name(os.path.basename(path)))
-    except FileNotFoundError:
-        return 0.0
+    status = _status(path)
+    return now - max(status.st_ctime, since_name(os.path.basename(path))) if status else 0.0
 
 
 def _owner(path: str) -> int | None:
-    try:
-        return os.lstat(path).st_uid
-    except FileNotFoundError:
-        return None
+    return status.st_uid if (status := _status(path)) else None
 
 
 def _unnamed_blobs(
@@ -315,9 +333,9 @@ def _blobs(resource: Resource) -> Iterator[tuple[str, os.stat_result]]:
     for first in listed(folder):
         for second in listed(first.path) if first.is_dir(follow_symlinks=False) else ():
             for blob in listed(second.path) if second.is_dir(follow_symlinks=False) else ():
-                if is_version(blob.name) and blob.is_file(follow_symlinks=False):
-                    with suppress(FileNotFoundError):
-                        yield blob.name, blob.stat(follow_symlinks=False)
+                status = _status(blob.path) if is_version(blob.name) else None
+                if status and stat.S_ISREG(status.st_mode):
+                    yield blob.name, status
 
 
 def _old_damaged(resource: Resource, uid: int, now: float, rule: Rule) -> Iterator[str]:
@@ -336,14 +354,11 @@ def _weigh(paths: list[str]) -> int:
 
 def _files(path: str) -> Iterator[os.stat_result]:
     """What the kernel says of every regular file at or below a path."""
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(status.st_mode):
+    status = _status(path)
+    if status and stat.S_ISDIR(status.st_mode):
         for entry in listed(path):
             yield from _files(entry.path)
-    elif stat.S_ISREG(status.st_mode):
+    elif status and stat.S_ISREG(status.st_mode):
         yield status
 
 
@@ -353,7 +368,7 @@ def _files(path: str) -> Iterator[os.stat_result]:
 def _collect_in(session: Session, namespace: str | None, resource: Resource, rule: Rule, now: float) -> Collected:
     """One resource, under its lock, by a plan made there and the server's clock."""
     with session.changing(resource, namespace) as locked:
-        found = plan(resource, session.person.uid, now, rule)
+        found = plan(resource, session.uid, now, rule)
         for version in found.forget:
             session.pen.unlink(resource.folder.seen(version))
         for version in found.note:
@@ -376,12 +391,10 @@ def _server_now(session: Session) -> float:
     path, pen = f"{place}/{SCRATCH}{session.unique()}", session.pen
     for _ in range(50):
         pen.write_new(path, b"", 0o600, sync=False)
-        try:
-            return os.lstat(path).st_mtime
-        except FileNotFoundError:  # a push of one's own swept it, which took us for dead
-            continue
-        finally:
-            pen.unlink(path)
+        made = _status(path)
+        pen.unlink(path)
+        if made:  # else a push of one's own swept it, which took us for dead
+            return made.st_mtime
     raise LhubError(f"{path} is removed again and again", hint="look who else writes there")
 
 
@@ -419,7 +432,7 @@ def _remove_blob(pen: Pen, locked: Change, digest: str, until: float) -> None:
     """
     blob = locked.place.blob(digest)
     aside = locked.place.quarantine(digest, locked.writer.clock())
-    with suppress(FileNotFoundError):
+    with _unless_gone():
         pen.make_folders([locked.place.damaged], locked.modes.inner)
         pen.rename(blob, aside)
         status = os.lstat(aside)
@@ -459,14 +472,16 @@ def _remove_deleted(session: Session, folder: NamespaceFolder, name: str, namesp
             session.pen.remove_tree(path)
         return Collected(bytes=size)
     lock = Resource(path, name).folder.lock
-    if _owner(path) != session.person.uid:
+    if _owner(path) != session.uid:
         return Collected(left=(f"{_deleted_as(folder, name)}, which a colleague deleted",))
     try:
         with held(lock, mode=session.modes(namespace).lock, timeout=0, note="lhub gc"):
             gone = folder.gone(session.unique())
             session.pen.rename(path, gone)
             session.pen.sync_folder(folder.trash)
-    except (FileNotFoundError, LockTimeout):
+    except (OSError, LockTimeout) as error:
+        if isinstance(error, OSError) and error.errno not in GONE:
+            raise
         return Collected(left=(f"{_deleted_as(folder, name)}, which is being restored",))
     session.pen.remove_tree(gone)
     return Collected(deleted=(_deleted_as(folder, name),), bytes=size)

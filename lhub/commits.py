@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from hashlib import sha1, sha256
 from typing import Any
 
@@ -20,7 +21,7 @@ from lhub.diary import Entry, read_entry
 from lhub.disk import is_folder, listed, read_small
 from lhub.errors import Corrupt
 from lhub.manifest import LARGE
-from lhub.store import Resource
+from lhub.store import Resource, again
 
 HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _LONGEST, _MESSAGE = 64 << 20, 256 << 10
@@ -28,6 +29,8 @@ _LONGEST, _MESSAGE = 64 << 20, 256 << 10
 _HEAD = 64
 _ALL = 256 << 20
 """Bytes of all commits together: more than any diary has."""
+_Read = Callable[[str, bytes], bytes]
+"""Reads an object by its name (hex) and kind; Corrupt when it is not there or not what its name says."""
 
 
 def tip_of(resource: Resource) -> str | None:
@@ -36,46 +39,120 @@ def tip_of(resource: Resource) -> str | None:
         (resource.folder.branch, r"([0-9a-f]+)\s*\Z"),
         (f"{resource.folder.history}/packed-refs", r"(?m)^([0-9a-f]+) refs/heads/main$"),
     ):
-        try:
-            text = read_small(path, limit=LARGE).decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        match = re.search(pattern, text)
+        match = re.search(pattern, _text(path))
         tip = str(match[1]) if match else ""
         if HEX.fullmatch(tip):
             return tip
     return None
 
 
+def _text(path: str) -> str:
+    """A file that names commits, empty where there is none; one that is listed is there, though just being replaced."""
+    folder, name = os.path.split(path)
+    try:
+        listed = name in os.listdir(folder)
+        return again(partial(read_small, path, limit=LARGE)).decode(errors="replace") if listed else ""
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
 def log(resource: Resource) -> Iterator[Entry]:
     """All entries, newest first; Corrupt when the diary does not read."""
-    commit = tip_of(resource)
-    if commit is None:
+    if (tip := tip_of(resource)) is None:
         return
-    read, left = _reader(resource), _ALL
-    while commit:
-        data = read(commit, b"commit")
-        left -= len(data)
-        if left < 0:
-            raise _unreadable(resource, "it has more words than any")
-        headers, _, message = data.decode(errors="replace").partition("\n\n")
+    for commit, text in _commits(resource, _reader(resource), tip):
+        headers, _, message = text.decode(errors="replace").partition("\n\n")
         found = re.search(r"^author (.*) <(.*)> (-?[0-9]+) [+-][0-9]+$", headers, re.MULTILINE)
         name, address, when = found.groups() if found else ("unknown", "unknown", "0")
         yield read_entry(f"{commit}\n{name}\n{address}\n{when[:12]}\n{message}")
-        parent = re.search(r"^parent ([0-9a-f]{40})$", headers, re.MULTILINE)
-        commit = parent[1] if parent else None
+
+
+def _commits(resource: Resource, read: _Read, tip: str | None) -> Iterator[tuple[str, bytes]]:
+    """Each commit's name and text, from the tip on; Corrupt where one does not read, or all are more than any diary."""
+    commit, left = tip, _ALL
+    while commit:
+        text = read(commit, b"commit")
+        left -= len(text)
+        if left < 0:
+            raise _unreadable(resource, "it has more words than any")
+        yield commit, text
+        parent = re.search(rb"^parent ([0-9a-f]{40})$", text.partition(b"\n\n")[0], re.MULTILINE)
+        commit = parent[1].decode() if parent else None
+
+
+def _blobs(read: _Read, commit: bytes, seen: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file that a commit's text leads to and that was not met before."""
+    tree = re.match(rb"tree ([0-9a-f]{40})\n", commit)
+    trees = [tree[1].decode() if tree else ""]
+    while trees:
+        name = trees.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for mode, below in _entries(read(name, b"tree")):
+            if mode == b"40000":
+                trees.append(below)
+            elif below not in seen:
+                seen.add(below)
+                yield below, read(below, b"blob")
 
 
 def is_readable(resource: Resource, tip: str) -> bool:
     """Whether a commit and all that it names can be read."""
     try:
         read = _reader(resource)
-        tree = re.match(rb"tree ([0-9a-f]{40})\n", read(tip, b"commit"))
-        if tree:
-            _read_below(read, tree[1].decode(), set())
+        for _ in _blobs(read, read(tip, b"commit"), set()):
+            pass
     except Corrupt:
         return False
     return True
+
+
+def fault(resource: Resource) -> str:
+    """What is wrong with the diary's objects, every one of them; an empty text when all read and none is missing."""
+    try:
+        read, seen = _reader(resource), set[str]()
+        for _, text in _commits(resource, read, tip_of(resource)):
+            for _ in _blobs(read, text, seen):
+                pass
+    except Corrupt as error:
+        return str(error)
+    return ""
+
+
+class Texts:
+    """Every text that any commit still holds, by its SHA-256: a good copy of what was damaged elsewhere.
+
+    The diary is walked once, when the first is asked for; what does not read is passed over.
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self._found: dict[str, Callable[[], bytes]] | None = None
+
+    def get(self, digest: str) -> bytes | None:
+        """The text of a digest, None where no commit has it."""
+        if self._found is None:
+            self._found = {}
+            with suppress(Corrupt):  # what is behind a commit that does not read has no good copy
+                self._walk(self._found)
+        text = self._found[digest]() if digest in self._found else None
+        return text if text is not None and sha256(text).hexdigest() == digest else None
+
+    def _walk(self, found: dict[str, Callable[[], bytes]]) -> None:
+        read, seen = _reader(self.resource), set[str]()
+        passing = partial(_read_or_nothing, read)
+        for _, commit in _commits(self.resource, read, tip_of(self.resource)):
+            for name, text in _blobs(passing, commit, seen):
+                found[sha256(text).hexdigest()] = partial(passing, name, b"blob")
+
+
+def _read_or_nothing(read: _Read, name: str, kind: bytes) -> bytes:
+    """An object, an empty one for one that does not read: a tree without entries, a text that is what its digest is."""
+    try:
+        return read(name, kind)
+    except Corrupt:
+        return b""
 
 
 def _entries(tree: bytes) -> Iterator[tuple[bytes, str]]:
@@ -84,7 +161,7 @@ def _entries(tree: bytes) -> Iterator[tuple[bytes, str]]:
         yield match[1], match[2].hex()
 
 
-def _reader(resource: Resource) -> Callable[[str, bytes], bytes]:
+def _reader(resource: Resource) -> _Read:
     """A function that reads one object and sees that it is what its name says, so that nothing goes in circles."""
     from gitdb.db import LooseObjectDB, PackedDB  # GitPython's own; 40 ms, for who reads a diary
 
@@ -137,6 +214,8 @@ def see_regular(resource: Resource) -> None:
     objects = resource.folder.objects
     if os.path.lexists(objects) and not is_folder(objects):
         raise _unreadable(resource, "objects is not a folder")
+    if os.path.lexists(f"{objects}/info/alternates"):
+        raise _unreadable(resource, "it borrows objects from elsewhere, which lhub never does")
     for folder in listed(objects):
         if not folder.is_dir(follow_symlinks=False):
             raise _unreadable(resource, f"{folder.name} is not a folder")
@@ -150,70 +229,3 @@ def _unreadable(resource: Resource, why: str) -> Corrupt:
         f"the diary of {resource.name} does not read: {why}",
         hint=f"lhub verify {resource.name} --repair begins it anew from the tags; the versions are not concerned",
     )
-
-
-def fault(resource: Resource) -> str:
-    """What is wrong with the diary's objects, every one of them; an empty text when all read and none is missing."""
-    try:
-        read, commit = _reader(resource), tip_of(resource)
-        seen: set[str] = set()
-        while commit:
-            text = read(commit, b"commit")
-            tree = re.match(rb"tree ([0-9a-f]{40})\n", text)
-            _read_below(read, tree[1].decode() if tree else "", seen)
-            parent = re.search(rb"^parent ([0-9a-f]{40})$", text.partition(b"\n\n")[0], re.MULTILINE)
-            commit = parent[1].decode() if parent else None
-    except Corrupt as error:
-        return str(error)
-    return ""
-
-
-def _read_below(read: Callable[[str, bytes], bytes], tree: str, seen: set[str]) -> None:
-    """Read everything below a tree that was not read before."""
-    trees = [tree]
-    while trees:
-        name = trees.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for mode, below in _entries(read(name, b"tree")):
-            if mode == b"40000":
-                trees.append(below)
-            elif below not in seen:
-                seen.add(below)
-                read(below, b"blob")
-
-
-def find_texts(resource: Resource, wanted: set[str]) -> dict[str, bytes]:
-    """Texts by their SHA-256, as far as any commit still holds them: a good copy of what was damaged elsewhere."""
-    found: dict[str, bytes] = {}
-    seen: set[str] = set()
-    with suppress(Corrupt):  # what does not read has no good copy
-        read, commit = _reader(resource), tip_of(resource)
-        while commit and wanted - found.keys():
-            text = read(commit, b"commit")
-            tree = re.match(rb"tree ([0-9a-f]{40})\n", text)
-            for data in _blobs(read, tree[1].decode() if tree else "", seen):
-                if (digest := sha256(data).hexdigest()) in wanted:
-                    found[digest] = data
-            parent = re.search(rb"^parent ([0-9a-f]{40})$", text.partition(b"\n\n")[0], re.MULTILINE)
-            commit = parent[1].decode() if parent else None
-    return found
-
-
-def _blobs(read: Callable[[str, bytes], bytes], tree: str, seen: set[str]) -> Iterator[bytes]:
-    """Every blob below a tree that was not met before; one that does not read is passed over."""
-    trees = [tree]
-    while trees:
-        name = trees.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        with suppress(Corrupt):
-            for mode, below in _entries(read(name, b"tree")):
-                if mode == b"40000":
-                    trees.append(below)
-                elif below not in seen:
-                    seen.add(below)
-                    with suppress(Corrupt):
-                        yield read(below, b"blob")

@@ -116,7 +116,7 @@ def _side(sessions: Sequence[Session], text: str, other: str, stack: ExitStack) 
     try:
         for ref in _meant(text, other):
             try:
-                return first_of(sessions, ref, lambda session, ref=ref: _version(session, ref, stack))  # type: ignore[misc]
+                return first_of(sessions, ref, partial(_version, ref=ref, stack=stack))
             except NotFound as error:
                 missing = missing or error
     except UsageError as error:  # no reference: what has three parts may be a folder

@@ -18,13 +18,17 @@ from dataclasses import dataclass, replace
 from lhub.change import Change, unremoved_error
 from lhub.commits import log
 from lhub.diary import Entry, replay
+from lhub.disk import refresh
 from lhub.errors import Conflict, Denied, NotFound, UsageError
 from lhub.layout import deleted_name, since_name
 from lhub.names import Ref, twin
 from lhub.session import Session, seconds
+from lhub.spaces import clear_leftover, make_trash
 from lhub.store import Resource
 from lhub.tags import Links
 
+_FAR = 1e14
+"""Seconds that no clock is ahead by: in a shared trash anybody may plant a name, and one more digit is no time."""
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
@@ -85,10 +89,11 @@ def _refuse_protected(name: str, links: Links, unprotect: frozenset[str]) -> Non
 
 
 def _to_trash(session: Session, ref: Ref, locked: Change) -> None:
-    """One rename; two deletions of one name in one second take the seconds that follow."""
+    """One rename; of deletions of one name the later has the greater second, whatever the clock of each host says."""
     folder = session.folder.namespace(ref.namespace)
-    session.make_trash(ref.namespace)
-    now = session.clock()
+    make_trash(session, ref.namespace)
+    times = [since_name(name) for name in os.listdir(folder.trash) if deleted_name(name) == ref.resource]
+    now = max([session.clock(), *(when + 1 for when in times if when < _FAR)])
     for later in range(100):
         try:
             return locked.relocate(folder.deleted(ref.resource, now + later).path)
@@ -122,7 +127,7 @@ def _restore_resource(session: Session, ref: Ref) -> Deleted:
     if session.place(ref.namespace, ref.resource).stands:
         raise taken
     session.no_twin(ref.namespace, ref.resource)
-    session.clear_leftover(ref.namespace, session.resource(ref.namespace, ref.resource))
+    clear_leftover(session, ref.namespace, session.resource(ref.namespace, ref.resource))
     with session.changing(resource, ref.namespace) as locked:
         try:
             locked.relocate(place.path)
@@ -138,6 +143,7 @@ def _newest_deleted(session: Session, ref: Ref) -> Resource | None:
     """The resource of this name that was deleted last, until the date of the reference if it has one."""
     until = seconds(ref.at) if ref.at else float("inf")
     trash = session.folder.namespace(ref.namespace).trash
+    refresh(os.path.dirname(trash))
     if not session.is_space(ref.namespace) or not os.path.isdir(trash) or os.path.islink(trash):
         return None
     names = [name for name in os.listdir(trash) if deleted_name(name) == ref.resource and since_name(name) <= until]

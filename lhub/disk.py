@@ -26,14 +26,70 @@ from lhub.errors import Corrupt
 from lhub.names import is_inside
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WAY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A step on the way to a file: with O_PATH no network file system is asked anything for it."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
 _THREADED = 8 << 20
 """From this size on, bytes, a file is hashed on a second thread while it is copied (below, a thread costs more)."""
 
+GONE = frozenset({errno.ENOENT, errno.ESTALE})
+"""Answers that mean: it was there a moment ago (ESTALE on network file systems)."""
 NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS})
 """Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
+
+
+_guarded: set[str] = set()
+
+
+def guard(root: str) -> None:
+    """From now on a path below this folder is only followed where each of its parts is a folder, none a link."""
+    _guarded.add(root)
+
+
+@contextmanager
+def at(path: str) -> Iterator[tuple[int | None, str]]:
+    """The folder of a path, open, and its last part: what is done there cannot be led elsewhere meanwhile.
+
+    In a team's resource a colleague may put a link in place of any folder, at any moment, so the way down from a root
+    is walked without following one; Corrupt where one stands. Outside of all roots a path is taken as it is.
+    """
+    parent = os.path.dirname(path)
+    root = parent
+    while root not in _guarded:
+        above = os.path.dirname(root)
+        if above == root:
+            with _naming(path):
+                yield None, path
+            return
+        root = above
+    descriptor = os.open(root, _WAY & ~os.O_NOFOLLOW)
+    try:
+        for part in parent[len(root) :].strip("/").split("/") if parent != root else ():
+            with _naming(parent):
+                below = _stepped(descriptor, part, parent)
+            os.close(descriptor)
+            descriptor = below
+        with _naming(path):
+            yield descriptor, os.path.basename(path)
+    finally:
+        os.close(descriptor)
+
+
+def _stepped(descriptor: int, part: str, path: str) -> int:
+    try:
+        return os.open(part, _WAY, dir_fd=descriptor)
+    except NotADirectoryError:
+        raise Corrupt(
+            f"{part}, on the way to {path}, is not a folder", hint="somebody put a link or a file there by hand"
+        ) from None
+
+
+def opened(path: str, flags: int, mode: int = 0o600) -> int:
+    """open(2), never through a link in the last part, nor in any part below a root."""
+    with at(path) as (folder, name):
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
 
 
 class Pen:
@@ -48,16 +104,22 @@ class Pen:
         """Make a folder with just this mode; False when something of this name stands already."""
         self.step("make_folder", path)
         try:
-            os.mkdir(path, mode & 0o777)  # an umask may take from it, until the next line
+            with at(path) as (folder, name):
+                os.mkdir(name, mode & 0o777, dir_fd=folder)  # an umask may take from it, until the next line
         except FileExistsError:
             return False
         self._settle_mode(path, mode)
         return True
 
     def _settle_mode(self, path: str, mode: int) -> None:
+        """The mode, and of a team's folder (setgid) the group of the folder it is in; another's stays as it is."""
         status = os.lstat(path)
-        if stat.S_IMODE(status.st_mode) != mode and status.st_uid == os.geteuid():
-            self.set_mode(path, mode)
+        gid = os.lstat(os.path.dirname(path)).st_gid if mode & stat.S_ISGID else status.st_gid
+        if (stat.S_IMODE(status.st_mode), status.st_gid) != (mode, gid):
+            with suppress(PermissionError):  # only its owner may, and who that is the file server knows best
+                if status.st_gid != gid:
+                    self.set_group(path, gid)
+                self.set_mode(path, mode)
 
     def make_folders(self, paths: list[str], mode: int) -> None:
         """See that each folder is there, with this mode if it is one's own; Corrupt for anything else of its name."""
@@ -73,43 +135,54 @@ class Pen:
         """Set the mode of a file or folder of one's own, never through a link; who needs it to stick looks again."""
         self.step("set_mode", path)
         try:
-            descriptor = os.open(path, _READ)
+            descriptor = opened(path, _READ)
         except PermissionError:  # made under an umask that takes one's own rights too, so that it cannot be opened
             if stat.S_ISLNK(os.lstat(path).st_mode):
                 raise
-            os.chmod(path, mode)
+            _set_mode_unopened(path, mode)
             return
         try:
             os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
 
+    def set_group(self, path: str, gid: int) -> None:
+        """Give a folder of one's own to a group one is in; the kernel takes setgid away, so its mode is set after."""
+        self.step("set_group", path)
+        descriptor = open_folder(path)
+        try:
+            os.fchown(descriptor, -1, gid)
+        finally:
+            os.close(descriptor)
+
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all in it, read-only folders too, without following links; what is gone is gone."""
+        with suppress(FileNotFoundError), at(path) as (folder, name):
+            self._remove_in(folder, name, path)
+
+    def _remove_in(self, parent: int | None, name: str, path: str) -> None:
+        """By descriptors all the way: what a neighbour puts in place of a folder meanwhile is not entered."""
+        self.step("remove_tree", path)
+        descriptor = _opened_to_empty(parent, name)
         try:
-            self.step("remove_tree", path)
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISDIR(mode):
-                raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
-            if mode & 0o700 != 0o700:
-                os.chmod(path, 0o700)
-            entries = list(os.scandir(path))
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                self.remove_tree(entry.path)
-            else:
-                self.unlink(entry.path)
-        with suppress(FileNotFoundError):
-            os.rmdir(path)
+            for entry in list(os.scandir(descriptor)):
+                below = f"{path}/{entry.name}"
+                with suppress(FileNotFoundError):
+                    if entry.is_dir(follow_symlinks=False):
+                        self._remove_in(descriptor, entry.name, below)
+                    else:
+                        self.step("unlink", below)
+                        os.unlink(entry.name, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        os.rmdir(name, dir_fd=parent)
 
     # files
 
     def write_new(self, path: str, data: bytes, mode: int, *, sync: bool = True) -> None:
         """Write a file that must not exist; FileExistsError when it does."""
         self.step("write_new", path)
-        descriptor = os.open(path, _NEW, 0o600)
+        descriptor = opened(path, _NEW)
         try:
             with _naming(path):
                 _write_all(descriptor, data)
@@ -150,10 +223,11 @@ class Pen:
         return True
 
     def append(self, path: str, data: bytes, mode: int) -> None:
-        """Add to a file that has one writer only."""
+        """Add to a file that has one writer only, and one name."""
         self.step("append", path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK)
         try:
+            see_single(descriptor, path)
             _write_all(descriptor, data)
             os.fchmod(descriptor, mode)
         finally:
@@ -162,7 +236,7 @@ class Pen:
     def copy_in(self, source: int, path: str, mode: int, *, limit: int | None = None) -> tuple[str, int]:
         """Copy an open file (or its next `limit` bytes) to a new one; its SHA-256 and size. The caller syncs."""
         self.step("copy_in", path)
-        descriptor = os.open(path, _NEW, 0o600)
+        descriptor = opened(path, _NEW)
         try:
             with _naming(path):
                 copied = transfer(source, descriptor, limit=limit)
@@ -174,30 +248,34 @@ class Pen:
     def set_time(self, path: str, when: float | None = None) -> None:
         """Let something of one's own be of this moment, or of now; FileNotFoundError when it is gone."""
         self.step("set_time", path)
-        os.utime(path, times=None if when is None else (when, when), follow_symlinks=False)
+        with at(path) as (folder, name):
+            os.utime(name, None if when is None else (when, when), dir_fd=folder, follow_symlinks=False)
 
     def unlink(self, path: str) -> None:
         """Remove a name; what is gone is gone."""
         self.step("unlink", path)
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        with suppress(FileNotFoundError), at(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
 
     # names
 
     def link(self, source: str, path: str) -> None:
         """A second name for a file of one's own."""
         self.step("link", path)
-        os.link(source, path, follow_symlinks=False)
+        with at(source) as (whence, old), at(path) as (whither, new):
+            os.link(old, new, src_dir_fd=whence, dst_dir_fd=whither, follow_symlinks=False)
 
     def rename(self, source: str, path: str) -> None:
         """Move a name; a file or link that stands there is replaced at once, a full folder is not."""
         self.step("rename", path)
-        os.rename(source, path)
+        with at(source) as (whence, old), at(path) as (whither, new):
+            os.rename(old, new, src_dir_fd=whence, dst_dir_fd=whither)
 
     def symlink(self, target: str, path: str) -> None:
         """A new symbolic link; FileExistsError when anything stands there."""
         self.step("symlink", path)
-        os.symlink(target, path)
+        with at(path) as (folder, name):
+            os.symlink(target, name, dir_fd=folder)
 
     def replace_link(self, target: str, path: str, *, scratch: str) -> None:
         """Point a symbolic link elsewhere at once: a reader sees the old or the new."""
@@ -209,7 +287,7 @@ class Pen:
     def sync_folder(self, path: str) -> None:
         """Make the names in a folder durable."""
         self.step("sync_folder", path)
-        descriptor = os.open(path, _FOLDER)
+        descriptor = open_folder(path)
         try:
             with _naming(path):
                 sync_descriptor(descriptor)
@@ -219,7 +297,7 @@ class Pen:
     def sync_file(self, path: str) -> None:
         """Make a file's content durable; a full server speaks here."""
         self.step("sync_file", path)
-        descriptor = os.open(path, _READ)
+        descriptor = opened(path, _READ)
         try:
             with _naming(path):
                 sync_descriptor(descriptor)
@@ -232,7 +310,7 @@ class Pen:
 
         The folder is opened first since syncfs(2) reports the write errors that came after the open.
         """
-        descriptor = os.open(path, _FOLDER)
+        descriptor = open_folder(path)
 
         def sync() -> bool:
             self.step("sync_file_system", path)
@@ -246,12 +324,53 @@ class Pen:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Let an error of write(2) or fsync(2), which knows a descriptor only, say which file it was."""
+    """Let an error of a call that knows a descriptor only, or the last part of a path, say which file it was."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or path
+        if not (isinstance(error.filename, str) and error.filename.startswith("/")):
+            error.filename = path
         raise
+
+
+def _set_mode_unopened(path: str, mode: int) -> None:
+    """The mode of a folder of one's own that may not be opened; Linux leads to it by one that opens nothing."""
+    with at(path) as (folder, name):
+        if not hasattr(os, "O_PATH"):
+            os.chmod(name, mode, dir_fd=folder)
+            return
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+        finally:
+            os.close(descriptor)
+
+
+def _opened_to_empty(parent: int | None, name: str) -> int:
+    """A folder to be removed, open and writable by its owner; NotADirectoryError for anything else."""
+    try:
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        way = os.open(name, _WAY, dir_fd=parent)
+        try:
+            os.chmod(f"/proc/self/fd/{way}" if hasattr(os, "O_PATH") else name, 0o700)
+        finally:
+            os.close(way)
+        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        if os.fstat(descriptor).st_mode & 0o700 != 0o700:
+            os.fchmod(descriptor, 0o700)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def see_single(descriptor: int, path: str) -> None:
+    """Refuse to write into what is no regular file, or has a second name: it could be anybody's, put there by hand."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise Corrupt(f"{path} is not a file of its own", hint="somebody put a link to another there; remove it")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -378,12 +497,26 @@ def digest_text(data: bytes) -> str:
 # reading
 
 
+def refresh(folder: str) -> None:
+    """Let a network file system look anew at the names in a folder: opening it is what makes an NFS client ask."""
+    with suppress(OSError):
+        os.close(os.open(folder, _FOLDER))
+
+
 def is_folder(path: str) -> bool:
     """Whether a folder stands there, not a link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except FileNotFoundError:
         return False
+
+
+def says(path: str) -> str | None:
+    """What a link says, None where there is none, and for the moment in which Gluster, replacing it, says nothing."""
+    try:
+        return os.readlink(path) or None
+    except OSError:
+        return None
 
 
 def listed(path: str) -> list[os.DirEntry[str]]:
@@ -410,14 +543,14 @@ def paths_below(folder: str | int, prefix: str = "") -> Iterator[str]:
 
 
 def open_folder(path: str, *, beneath: int | None = None) -> int:
-    """A descriptor of a folder, never through a link in its last part."""
-    return os.open(path, _FOLDER, dir_fd=beneath)
+    """A descriptor of a folder, never through a link."""
+    return opened(path, _FOLDER) if beneath is None else os.open(path, _FOLDER, dir_fd=beneath)
 
 
 def open_file(path: str, *, beneath: int | None = None) -> int:
     """A descriptor of a regular file; Corrupt for a link, FIFO, socket or device (which would hang or lead away)."""
     try:
-        descriptor = os.open(path, _READ, dir_fd=beneath)
+        descriptor = opened(path, _READ) if beneath is None else os.open(path, _READ, dir_fd=beneath)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
             raise _not_regular(path) from None
@@ -466,9 +599,9 @@ def read_open(descriptor: int, path: str, *, limit: int) -> bytes:
     size = os.fstat(descriptor).st_size
     if size > limit:
         raise Corrupt(f"{path} has {size} bytes, at most {limit} are read")
-    pieces = []
-    while piece := os.read(descriptor, limit + 1):
-        pieces.append(piece)
-        if sum(map(len, pieces)) > limit:
+    data = bytearray()
+    while piece := os.read(descriptor, min(size + 1, _PIECE)):  # not the limit: Python makes room for all it asks for
+        data += piece
+        if len(data) > limit:
             raise Corrupt(f"{path} grew past {limit} bytes while it was read")
-    return b"".join(pieces)
+    return bytes(data)

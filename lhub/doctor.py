@@ -20,8 +20,9 @@ from functools import partial
 from lhub.checkup import lags
 from lhub.commits import log
 from lhub.diary import Entry
-from lhub.disk import listed
+from lhub.disk import listed, says
 from lhub.errors import Corrupt, LhubError
+from lhub.identity import account_of, group_of
 from lhub.layout import (
     NAMESPACE_FILE,
     ONE_PERSON,
@@ -29,6 +30,7 @@ from lhub.layout import (
     REGISTRY_FILE,
     RESOURCE_FILE,
     SCRATCH,
+    TEAM_SPACE,
     TRASH,
     Modes,
     is_gone,
@@ -39,6 +41,7 @@ from lhub.layout import (
     trashed,
 )
 from lhub.moments import timestamp
+from lhub.mounts import mount_of, weaknesses
 from lhub.names import is_name, is_space, is_tag
 from lhub.session import Session
 from lhub.staging import ENDS, is_dead, sweep
@@ -94,6 +97,7 @@ def _told(session: Session, found: _Found, *, fix: bool) -> Oddity:
 
 
 def _everything(session: Session) -> Iterator[_Found]:
+    yield from _mount(session)
     yield from _root(session)
     for namespace in session.spaces():
         yield from _space(session, namespace)
@@ -114,6 +118,15 @@ def _everything(session: Session) -> Iterator[_Found]:
 # the root and the namespaces
 
 
+def _mount(session: Session) -> Iterator[_Found]:
+    """What the file system cannot enforce or promise; what concerns only those who share, where somebody does."""
+    mount = mount_of(session.root)
+    shared = (_mode(session.root) or 0) & 0o022
+    for weakness in weaknesses(mount, uid=session.person.uid) if mount else ():
+        if shared or weakness.about not in ("root", "staying"):
+            yield _Found(path=session.root, problem=weakness.text, hint=weakness.hint)
+
+
 def _root(session: Session) -> Iterator[_Found]:
     yield from _open(session, session.root)
     yield from _writable(session, session.folder.file, 0o022)
@@ -125,7 +138,10 @@ def _root(session: Session) -> Iterator[_Found]:
 
 def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
     folder = session.folder.namespace(namespace)
-    yield from _open(session, folder.path)
+    if namespace is not None and session.is_team(namespace):
+        yield from _team_space(session, folder.path)
+    else:
+        yield from _open(session, folder.path)
     if not os.path.islink(folder.trash):
         yield from _open(session, folder.trash)
     else:
@@ -140,7 +156,9 @@ def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
             continue
         if is_name(entry.name) and entry.is_dir(follow_symlinks=False):
             resource = session.resource(namespace, entry.name)
-            if session.keeps(namespace, resource) and not resource.published():
+            if _shut(resource):
+                yield from _shut_out(session, namespace, resource)
+            elif session.keeps(namespace, resource) and not resource.published():
                 yield _Found(
                     path=entry.path,
                     problem="a first push began here and did not get as far as a tag",
@@ -154,7 +172,7 @@ def _open(session: Session, path: str) -> Iterator[_Found]:
     """A folder in which others may rename and remove what is not theirs: the sticky bit keeps them from it."""
     mode = _mode(path)
     if mode is not None and mode & 0o022 and not mode & stat.S_ISVTX:
-        own = os.lstat(path).st_uid == session.person.uid
+        own = os.lstat(path).st_uid == session.uid
         yield _Found(
             path=path,
             problem=f"its mode is {mode:04o}: others may write here, and rename or remove what is not theirs",
@@ -163,9 +181,39 @@ def _open(session: Session, path: str) -> Iterator[_Found]:
         )
 
 
+def _team_space(session: Session, path: str) -> Iterator[_Found]:
+    mode = _mode(path)
+    if mode != TEAM_SPACE and mode is not None:
+        own = os.lstat(path).st_uid == session.uid
+        yield _Found(
+            path=path,
+            problem=f"its mode is {mode:04o}, that of a team's namespace is {TEAM_SPACE:04o}",
+            hint="setgid keeps all in it the team's, the sticky bit keeps a member from removing what another made",
+            remedy=partial(session.pen.set_mode, path, TEAM_SPACE) if own else None,
+        )
+
+
+def _shut(resource: Resource) -> bool:
+    """Whether the caller may not even look into a resource's folder."""
+    return resource.status() is not None and not os.access(resource.folder.path, os.R_OK | os.X_OK)
+
+
+def _shut_out(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+    """A resource of a team that the caller, a member, cannot enter; all others are private to somebody."""
+    if namespace is None or not session.keeps(namespace, resource) or not session.is_team(namespace):
+        return
+    path = resource.folder.path
+    status = os.lstat(path)
+    yield _Found(
+        path=path,
+        problem=f"its mode is {stat.S_IMODE(status.st_mode):04o}, so {account_of(status.st_uid)} alone can enter it",
+        hint=f"{account_of(status.st_uid)} opens it to the team by lhub doctor --fix",
+    )
+
+
 def _scratch_or_foreign(session: Session, entry: os.DirEntry[str], rule: str) -> _Found:
     if entry.name.startswith(SCRATCH) and entry.is_file(follow_symlinks=False):
-        own = entry.stat(follow_symlinks=False).st_uid == session.person.uid
+        own = entry.stat(follow_symlinks=False).st_uid == session.uid
         return _Found(
             path=entry.path,
             problem="a file that was being written when its writer was killed",
@@ -186,7 +234,11 @@ def _resource(session: Session, namespace: str | None, resource: Resource, *, ow
     yield from _clock(session, resource)
     if own:
         yield from _modes(session, resource, modes)
-        yield from _unfinished(session, namespace, resource)
+        if modes is ONE_PERSON:
+            yield from _handed_over(session, namespace, resource)
+        elif namespace is not None:
+            yield from _closed_to_the_team(session, namespace, resource, modes)
+        yield from _unfinished(session, resource)
         yield from _half_gone(session, namespace, resource)
         yield from _lagging(session, namespace, resource)
 
@@ -217,13 +269,13 @@ def _names(session: Session, resource: Resource) -> Iterator[_Found]:
             yield _scratch_or_foreign(session, entry, "this folder holds versions, named by 64 hex digits")
 
 
-def _unfinished(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+def _unfinished(session: Session, resource: Resource) -> Iterator[_Found]:
     """Staging whose maker is dead."""
     for entry in listed(resource.folder.versions):
         if not entry.name.startswith(SCRATCH) or not entry.name.endswith(".lock"):
             continue
         status = entry.stat(follow_symlinks=False)
-        own = status.st_uid == session.person.uid
+        own = status.st_uid == session.uid
         if not stat.S_ISREG(status.st_mode):
             yield _Found(path=entry.path, problem="a link or other thing where a lock should be", hint="remove it")
         elif not own or is_dead(entry.path):
@@ -232,7 +284,7 @@ def _unfinished(session: Session, namespace: str | None, resource: Resource) -> 
                 path=entry.path.removesuffix(".lock"),
                 problem=f"a push that was killed or lost its machine at {when}" if own else "another user's push",
                 hint="no tag names what it left; the next push sweeps it up" if own else "he sweeps what is left of it",
-                remedy=(lambda: sweep(session.pen, resource.folder, uid=session.person.uid)) if own else None,
+                remedy=(lambda: sweep(session.pen, resource.folder, uid=session.uid)) if own else None,
             )
     yield from _loose(session, resource)
 
@@ -243,7 +295,7 @@ def _loose(session: Session, resource: Resource) -> Iterator[_Found]:
     locks = {entry.name.removesuffix(".lock") for entry in entries if entry.name.endswith(".lock")}
     for entry in entries:
         if entry.name.startswith(SCRATCH) and entry.is_dir(follow_symlinks=False) and entry.name not in locks:
-            own = entry.stat(follow_symlinks=False).st_uid == session.person.uid
+            own = entry.stat(follow_symlinks=False).st_uid == session.uid
             if not entry.name.endswith(ENDS):
                 yield _Found(
                     path=entry.path,
@@ -289,7 +341,7 @@ def _lagging(session: Session, namespace: str | None, resource: Resource) -> Ite
             )
     links = resource.links()
     for tag in links.protected:
-        if _says(resource.folder.tag(tag)) not in (None, link_to(links.tags[tag].version)):
+        if says(resource.folder.tag(tag)) not in (None, link_to(links.tags[tag].version)):
             yield _Found(
                 path=resource.folder.tag(tag),
                 problem=f"the tag {tag} is protected, but its link was moved by hand",
@@ -347,7 +399,7 @@ def _modes(session: Session, resource: Resource, modes: Modes) -> Iterator[_Foun
         mode = _mode(path)
         if mode is not None and mode & ~wanted:
             yield _mode_found(session, path, mode, mode & wanted)
-        elif mode is not None and mode != wanted and path == resource.folder.path:
+        elif mode is not None and mode != wanted and path == resource.folder.path and modes is ONE_PERSON:
             yield _Found(
                 path=path, problem=f"its mode is {mode:04o}, so not everybody may read it", hint=f"it was {wanted:04o}"
             )
@@ -368,6 +420,74 @@ def _modes(session: Session, resource: Resource, modes: Modes) -> Iterator[_Foun
         yield from _writable(session, entry.path, 0o222 if published else forbidden)
 
 
+# a team's resource, and one that was handed over
+
+
+def _closed_to_the_team(session: Session, namespace: str, resource: Resource, modes: Modes) -> Iterator[_Found]:
+    """What a colleague can neither enter nor change, since an umask, a hand or another program made it so."""
+    gid = os.lstat(session.folder.namespace(namespace).path).st_gid
+    for path, wanted in _of_the_team(resource, modes):
+        with suppress(FileNotFoundError):
+            status = os.lstat(path)
+            mode = stat.S_IMODE(status.st_mode)
+            lacking, other = wanted & ~mode, status.st_gid != gid
+            if lacking or (other and wanted & 0o070 != 0o040):
+                owner = account_of(status.st_uid)
+                what = f"its group is {group_of(status.st_gid)}" if other else f"its mode is {mode:04o}"
+                yield _Found(
+                    path=path,
+                    problem=f"{what}, so colleagues of {owner} in {group_of(gid)} cannot go on with it",
+                    hint=f"it should be {wanted:04o}, of the group {group_of(gid)}; it is {owner}'s to set right",
+                    remedy=partial(_give, session, path, gid, mode | wanted) if status.st_uid == session.uid else None,
+                )
+
+
+def _of_the_team(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
+    """What the members of a team share, and the rights that each of them needs there."""
+    folder = resource.folder
+    status = resource.status()
+    if status is not None:
+        yield folder.path, modes.private if is_private(status.st_mode) else modes.public
+    yield folder.inside, modes.inner
+    yield folder.lock, modes.lock
+    for entry in _below(folder.inside):
+        name = entry.path.removeprefix(f"{folder.versions}/").partition("/")[0]
+        if entry.is_symlink() or entry.path in (folder.lock, folder.secret) or is_version(trashed(name) or name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if not name.startswith(SCRATCH) and not is_gone(name):
+                yield entry.path, modes.inner
+        elif not entry.name.startswith(SCRATCH) and not entry.name.endswith(".lock"):
+            yield entry.path, 0o040
+
+
+def _give(session: Session, path: str, gid: int, mode: int) -> None:
+    """A thing of one's own to the team; the group first, since a change of it takes setgid away."""
+    if os.lstat(path).st_gid != gid:
+        session.pen.set_group(path, gid)
+    session.pen.set_mode(path, mode)
+
+
+def _handed_over(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
+    """What is left of another owner in one person's resource, after it was given to somebody else."""
+    space = resource.folder.path if namespace is None else session.folder.namespace(namespace).path
+    owner = os.lstat(space).st_uid
+    others: dict[tuple[int, int], tuple[str, int]] = {}
+    for path in (resource.folder.path, *(entry.path for entry in _below(resource.folder.path))):
+        with suppress(FileNotFoundError):
+            status = os.lstat(path)
+            if status.st_uid != owner and SCRATCH not in path:
+                others[status.st_dev, status.st_ino] = path, status.st_uid
+    if others:
+        whose = ", ".join(sorted({account_of(uid) for _, uid in others.values()}))
+        count = f"{len(others)} file{'s' if len(others) > 1 else ''} or folders"
+        yield _Found(
+            path=resource.folder.path,
+            problem=f"{count} in it belong to {whose}, the namespace to {account_of(owner)}",
+            hint=f"who hands over finishes it on the file server: chown -R {account_of(owner)} {space}",
+        )
+
+
 def _writable(session: Session, path: str, forbidden: int) -> Iterator[_Found]:
     mode = _mode(path)
     if mode is not None and mode & forbidden:
@@ -384,20 +504,13 @@ def _exact(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
 
 def _mode_found(session: Session, path: str, mode: int, wanted: int) -> _Found:
     why = "others could change it" if mode & 0o022 & ~wanted else "it differs from what lhub sets"
-    own = os.lstat(path).st_uid == session.person.uid
+    own = os.lstat(path).st_uid == session.uid
     return _Found(
         path=path,
         problem=f"its mode is {mode:04o}, {why}",
         hint=f"it should be {wanted:04o}",
         remedy=(lambda: session.pen.set_mode(path, wanted)) if own else None,
     )
-
-
-def _says(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
 
 
 def _own_names(resource: Resource) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from lhub.errors import UsageError, clean
-from lhub.identity import make_home, recall
+from lhub.identity import make_home, recall, recall_mounts, remember, remember_mount
 from lhub.registry import Registry
 
 
@@ -58,7 +58,23 @@ def here(
         notes=notes or to_stderr,
         keep=_kept(),
         index=f"{own}/index",
+        mounts=recall_mounts(own),
     )
+
+
+def login(registry: Registry, namespace: str) -> None:
+    """Claim a namespace, and remember it and what the registry asks for: that it lies on a mount."""
+    registry.login(namespace)
+    remember(home(), namespace)
+    keep_mount(registry)
+
+
+def keep_mount(registry: Registry) -> None:
+    """Remember where a registry's mount begins, if it must lie on one: what is not there cannot say so itself."""
+    if registry.session.requires_mount():
+        from lhub.mounts import point_of  # for who asked for it
+
+        remember_mount(home(), registry.session.root, point_of(registry.session.root))
 
 
 def _kept() -> tuple[str, ...]:

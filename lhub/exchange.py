@@ -11,23 +11,26 @@ pins come last, and the diary tells what it can of the past.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from lhub.access import Place, absent, refusal
-from lhub.bundle import Bundle, Parcel, Shelved, parcel_name, write
+from lhub.bundle import Bundle
 from lhub.change import Change, prepare, protected_error, see_private
 from lhub.commits import log
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import read_small
+from lhub.disk import GONE, read_small
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.fetch import new_file, refuse_inside
 from lhub.identity import account_of
 from lhub.manifest import SMALL
 from lhub.names import Ref, is_version_prefix, parse_namespace, parse_tag, twin
+from lhub.packer import write
+from lhub.parcel import Parcel, Shelved, parcel_name
 from lhub.session import Session, first_of
+from lhub.spaces import claim, claim_unnamed, clear_leftover, no_twin_space
 from lhub.staging import Staged, agrees, known, staging, sweep
 from lhub.store import Resource
 
@@ -110,13 +113,13 @@ def export(sessions: Sequence[Session], refs: Sequence[Ref], path: str, *, since
         parcels.append(parcel)
         have[parcel_name(parcel)] = digests
     names = [parcel_name(parcel) for parcel in parcels]
-    if double := next((name for name in names if names.count(name) > 1), None):
+    if double := _repeated(names):
         raise UsageError(f"{double} was named twice", hint="name a resource once, whole or by one tag")
     mode = 0o600 if any(parcel.private for parcel in parcels) else 0o666
     with new_file(path, sessions[0].unique(), mode=mode) as target:
         try:
             written = write(parcels, target, have)
-        except (FileNotFoundError, Corrupt):
+        except (OSError, Corrupt):
             if gone := next((parcel for parcel in parcels if parcel.source.status() is None), None):
                 raise absent(parcel_name(gone), caller=sessions[0].caller) from None
             raise
@@ -210,12 +213,12 @@ def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | No
     """Refuse what is to be refused, of all, then receive one after the other."""
     receivers = [_Receiver(session, parcel, namespace or parcel.namespace) for parcel in parcels]
     names = [receiver.name for receiver in receivers]
-    if double := next((name for name in names if names.count(name) > 1), None):
+    if double := _repeated(names):
         raise Conflict(
             f"two resources would both be {double}",
             hint="take them one by one, or without --as" if namespace else "take them one by one, by path",
         )
-    if double := _twins(names):
+    if double := _repeated(names, by=str.lower):
         raise Conflict(f"{double} differs only by case from another that comes along", hint="some disks keep only one")
     if os.path.lexists(session.root):
         session.read_root()
@@ -225,10 +228,14 @@ def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | No
     return [receiver.receive() for receiver in receivers]
 
 
-def _twins(names: Iterable[str]) -> str | None:
-    """A name that differs only by case from one before it."""
-    seen: dict[str, str] = {}
-    return next((name for name in names if seen.setdefault(name.lower(), name) != name), None)
+def _repeated(names: Iterable[str], *, by: Callable[[str], str] = str) -> str | None:
+    """The first name that, as `by` has it, is the same as one before it."""
+    seen: set[str] = set()
+    for name in names:
+        if (same := by(name)) in seen:
+            return name
+        seen.add(same)
+    return None
 
 
 def _refuse_room(session: Session, size: int) -> None:
@@ -258,7 +265,7 @@ class _Receiver:
         place = session.place(self.namespace, parcel.resource)
         self.stands = place.stands
         self._refuse_place(place)
-        session.no_twin_space(self.namespace)
+        no_twin_space(session, self.namespace)
         session.no_twin(self.namespace, parcel.resource)
         if self.stands and place.kind != parcel.kind:
             raise Conflict(
@@ -306,7 +313,7 @@ class _Receiver:
 
     def _refuse_tags(self) -> None:
         links = self.resource.links() if self.stands else None
-        if odd := _twins(self.parcel.tags):
+        if odd := _repeated(self.parcel.tags, by=str.lower):
             raise Conflict(f"the tag {odd} of {self.name} differs only by case from another that comes along")
         for tag, version in self.parcel.tags.items():
             if links and (other := twin(tag, list(links.tags))):
@@ -351,11 +358,11 @@ class _Receiver:
     def receive(self) -> Carried:
         """Versions, then pins and tags, then the diary."""
         session = self.session
-        session.claim(self.namespace) if self.namespace else session.claim_unnamed()
+        claim(session, self.namespace) if self.namespace else claim_unnamed(session)
         try:
             return self._receive()
-        except FileNotFoundError:
-            if self.resource.status() is not None:
+        except OSError as error:
+            if error.errno not in GONE or self.resource.status() is not None:
                 raise
             raise Conflict(f"{self.name} was deleted while this came", hint="the same again goes on") from None
 
@@ -369,7 +376,7 @@ class _Receiver:
             locked.fix_kind(self.parcel.kind)
             moved = self._tags(locked)
         with suppress(OSError):
-            sweep(session.pen, self.resource.folder, uid=session.person.uid)
+            sweep(session.pen, self.resource.folder, uid=session.uid)
         tags = self.resource.links().versions()
         return Carried(name=self.name, versions=len(self.wanted), new=new, tags=tags, moved=moved)
 
@@ -381,9 +388,9 @@ class _Receiver:
             self.refuse()  # again: it came while this was verified
         self._refuse_opening(place)
         if not place.stands and place.private != private and self.resource.status():
-            session.clear_leftover(self.namespace, self.resource)  # of another privacy: not to be opened, nor filled
+            clear_leftover(session, self.namespace, self.resource)  # of another privacy: not to be opened, nor filled
         modes = session.modes(self.namespace)
-        prepare(session.pen, self.resource.folder, modes, private=private and not self.stands)
+        prepare(session.pen, self.resource.folder, modes, uid=session.uid, private=private and not self.stands)
         if private:
             see_private(self.resource.folder.path)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from lhub.disk import NO_LINKS, Pen, is_folder, sync_descriptor, transfer
+from lhub.disk import GONE, NO_LINKS, Pen, is_folder, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.names import Ref
 from lhub.session import Session
@@ -48,8 +48,9 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
         with _beside(path, session.unique()) as folder:
             try:
                 _lay_out(version, folder)
-            except Corrupt:
-                if version.resource.status() and version.resource.lies(version.id):
+            except (Corrupt, OSError) as error:
+                stale = isinstance(error, OSError) and error.errno not in GONE
+                if stale or (version.resource.status() and version.resource.lies(version.id)):
                     raise
                 raise NotFound(
                     f"{version.where} was removed while it was pulled", hint=f"lhub show {ref.name} tells what is here"

@@ -16,20 +16,22 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from lhub.commits import HEX, is_readable, log, see_regular, tip_of
 from lhub.diary import Entry, Recorded, read_recorded, replay, write_recorded
-from lhub.disk import Pen, open_file, read_open, read_small
+from lhub.disk import Pen, listed, open_file, read_open, read_small
 from lhub.errors import Corrupt, LhubError, ToolMissing
-from lhub.layout import MANIFEST, STAGING, SUMS, Modes, VersionFolder
+from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
 from lhub.store import Resource
 from lhub.tree import read_sums
 
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
+_LONGEST = 600.0
+"""Seconds after which a git that does not end is killed: a FIFO among another's objects would hold it for ever."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _ACTS = frozenset((".gitattributes", ".gitmodules"))
 """Names of a payload that would act in a clone, or fail a check, if they stood in the diary as they are."""
@@ -45,7 +47,7 @@ class Diary:
 
     def __init__(self, pen: Pen, resource: Resource, modes: Modes, scratch: str) -> None:
         self.pen, self.resource, self.place, self.modes = pen, resource, resource.folder, modes
-        self.scratch, self.own = f"{scratch}.file", f"{scratch}.git"
+        self.scratch = f"{scratch}.file"
 
     def begin(self) -> None:
         """Make what is missing of a bare repository; what stands stays."""
@@ -105,26 +107,33 @@ class Diary:
         return state
 
     def _import(self, stream: Iterable[bytes]) -> str:
-        """One `git fast-import`; the id of the last commit, whose objects are durable when this returns."""
+        """One `git fast-import`; the id of the last commit, whose objects are durable when this returns.
+
+        Git works in a folder of its own outside the registry: in a team's a colleague could put another, with a
+        hook in it, in its place. Its one pack is brought in by the pen, after its index, which alone says nothing.
+        """
+        import tempfile  # for the diary only
+
         see_regular(self.resource)
-        with self._own_repository() as own:
-            self.pen.step("fast-import", self.place.objects)
-            out = fast_import(stream, own, self.place.objects, umask=~self.modes.inner & 0o777)
-        self.pen.sync_folder(f"{self.place.objects}/pack")  # git syncs its files, not their names
-        tip = str(out, errors="replace").strip()
-        if not HEX.fullmatch(tip):
-            raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
+        with tempfile.TemporaryDirectory(prefix="lhub-") as own:
+            self.pen.step("fast-import", own)
+            tip = str(fast_import(stream, own, self.place.objects), errors="replace").strip()
+            if not HEX.fullmatch(tip):
+                raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
+            made = sorted(os.listdir(f"{own}/objects/pack"), key=lambda name: name.endswith(".pack"))
+            for name in (name for name in made if name.endswith((".pack", ".idx"))):
+                self._bring(f"{own}/objects/pack/{name}", f"{self.place.objects}/pack/{name}")
+        self.pen.sync_folder(f"{self.place.objects}/pack")
         return tip
 
-    @contextmanager
-    def _own_repository(self) -> Iterator[str]:
-        """An empty repository that nobody else can write; what a kill leaves of it is swept like all scratch."""
-        self.pen.make_folders([self.own, f"{self.own}/refs"], STAGING)
+    def _bring(self, source: str, path: str) -> None:
+        descriptor = open_file(source)
         try:
-            self.pen.write_new(f"{self.own}/HEAD", SKELETON["HEAD"].encode(), 0o600, sync=False)
-            yield self.own
+            self.pen.copy_in(descriptor, self.scratch, PAYLOAD)
         finally:
-            self.pen.remove_tree(self.own)
+            os.close(descriptor)
+        self.pen.sync_file(self.scratch)
+        self.pen.rename(self.scratch, path)
 
     def _move(self, old: str | None, new: str) -> None:
         """Move the branch: main.lock exclusively, compare, rename, fsync; under our own lock a left one is dead."""
@@ -139,6 +148,7 @@ class Diary:
                 if attempt == 20:  # after 0.4 s: no git of a person's takes as long to move one ref
                     self.pen.unlink(lock)
                 time.sleep(0.02)
+        listed(os.path.dirname(self.place.branch))
         if tip_of(self.resource) != old:
             self.pen.unlink(lock)
             raise LhubError(f"the diary of {self.resource.name} was moved by somebody else meanwhile")
@@ -285,27 +295,33 @@ class _GitFailed(LhubError):
     """Git answered with an error."""
 
 
-def fast_import(stream: Iterable[bytes], own: str, objects: str, *, umask: int) -> bytes:
-    """One `git fast-import` into another's `objects`, run in the empty repository `own`; what it prints."""
-    import tempfile  # for the diary only
+def fast_import(stream: Iterable[bytes], own: str, objects: str) -> bytes:
+    """One `git fast-import` that builds on another's `objects`, run in the empty folder `own`; what it prints."""
+    import tempfile  # as above
+    import threading
 
-    options = ["fastimport.unpackLimit=0", "core.fsync=all", "core.compression=1"]
-    options += [] if umask & 0o020 else ["core.sharedRepository=group"]
+    Pen().make_folders([f"{own}/{folder}" for folder in ("refs", "objects", "objects/pack")], STAGING)
+    Pen().write_new(f"{own}/HEAD", SKELETON["HEAD"].encode(), 0o600, sync=False)
+    options = ["fastimport.unpackLimit=0", "core.fsync=none", "core.compression=1", f"core.hooksPath={os.devnull}"]
     with tempfile.TemporaryFile() as said:
         environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(own, objects)}
         try:
             git = subprocess.Popen(
                 ["git", *_options(options), "fast-import", "--quiet", "--force", "--depth=0"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=own, umask=umask,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=own, umask=0o077,
             )  # fmt: skip
         except FileNotFoundError:
             raise _no_git() from None
+        watch = threading.Timer(_LONGEST, git.kill)
+        watch.start()
         with git:
             try:
                 out = _fed(git, stream)
             except BaseException:
                 git.kill()
                 raise
+            finally:
+                watch.cancel()
         if git.returncode:
             said.seek(0)
             raise _GitFailed(_first(said.read().decode(errors="replace")) or f"git ended with {git.returncode}")
@@ -328,7 +344,7 @@ def _environment(folder: str, objects: str) -> dict[str, str]:
     """What keeps every config, hook and prompt of anybody out of a git command."""
     return {
         "GIT_DIR": folder,
-        "GIT_OBJECT_DIRECTORY": objects,
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": '"{}"'.format(objects.replace("\\", "\\\\").replace('"', '\\"')),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_COUNT": "0",

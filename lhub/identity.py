@@ -52,6 +52,26 @@ def account_of(uid: int) -> str:
         return f"uid-{uid}"
 
 
+def group_of(gid: int) -> str:
+    """The name of a group, or ``gid-1000`` where the system knows none."""
+    import grp  # as above
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"gid-{gid}"
+
+
+def gid_of(group: str) -> int | None:
+    """The number of a group by its name, or by the number itself; None for a name that the system does not know."""
+    import grp  # as above
+
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return int(group) if group.isdecimal() and group.isascii() and int(group) < 1 << 32 else None
+
+
 def remember(home: str, namespace: str) -> None:
     """Log in: keep the namespace in `<home>/login`."""
     pen = Pen()
@@ -76,6 +96,23 @@ def recall(home: str) -> str | None:
     if not is_name(name):
         raise Corrupt(f"{home}/login holds no namespace", hint="lhub login NAME writes it anew")
     return name
+
+
+def remember_mount(home: str, root: str, point: str) -> None:
+    """Keep in `<home>/mounts` where the mount of a registry begins."""
+    kept = {**recall_mounts(home), root: point}
+    text = "".join(f"{point}\t{root}\n" for root, point in sorted(kept.items()) if "\n" not in root + point)
+    make_home(home)
+    Pen().replace(f"{home}/mounts", text.encode(), 0o600, scratch=f"{home}/.mounts.{os.getpid()}")
+
+
+def recall_mounts(home: str) -> dict[str, str]:
+    """Root to the place where its mount begins, of every registry that must lie on one."""
+    try:
+        lines = read_small(f"{home}/mounts", limit=1 << 20).decode(errors="surrogateescape").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {root: point for point, _, root in (line.partition("\t") for line in lines) if root}
 
 
 def make_home(home: str) -> None:

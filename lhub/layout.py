@@ -38,6 +38,8 @@ class Modes(NamedTuple):
     lock: int
 
 
+SHARED_ROOT, TEAM_SPACE = 0o1777, 0o3775
+"""The modes of a root that every user may make namespaces in, and of a folder that is one group's."""
 ONE_PERSON = Modes(public=0o755, private=0o700, inner=0o755, file=0o644, lock=0o600)
 TEAM = Modes(public=0o2775, private=0o2770, inner=0o2775, file=0o664, lock=0o660)
 STAGING, VERSION_FOLDER, PAYLOAD, EXECUTABLE = 0o700, 0o555, 0o444, 0o555

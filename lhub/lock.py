@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from lhub.disk import open_file, read_small
+from lhub.disk import opened, read_small, refresh, see_single
 from lhub.errors import Denied, LhubError, LockTimeout
 
 _NOTE = 200
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 _PAUSE = 0.01
 _PATIENCE = 1.0
 """Seconds of waiting before a person is told who holds the lock."""
@@ -52,9 +56,9 @@ def is_free(path: str) -> bool:
     """Whether nobody holds the lock at `path`; nothing is written to find out."""
     from filelock import lock_descriptor  # 25 ms that readers do not need
 
-    descriptor = open_file(path)
+    descriptor = opened(path, _OPEN)  # to write: NFS locks nothing that was opened to read
     try:
-        return lock_descriptor(descriptor, blocking=False)
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and lock_descriptor(descriptor, blocking=False)
     finally:
         os.close(descriptor)
 
@@ -67,9 +71,14 @@ class _Held:
         status = os.fstat(descriptor)
         self.identity = (status.st_dev, status.st_ino)
         with suppress(OSError):  # a note for those who wait is not worth a failure on a full disk
-            os.pwrite(descriptor, note.encode()[:_NOTE].ljust(_NOTE), 0)
+            _leave(descriptor, note)
 
     def same(self) -> bool:
+        """Whether its path still leads to this file; the folders above are looked at anew, which no lock does."""
+        inside = os.path.dirname(self.path)
+        resource = os.path.dirname(inside)
+        for folder in (os.path.dirname(resource), resource, inside):
+            refresh(folder)
         try:
             status = os.lstat(self.path)
         except FileNotFoundError:
@@ -78,6 +87,15 @@ class _Held:
 
     def release(self) -> None:
         os.close(self.descriptor)
+
+
+def _leave(held: int, note: str) -> None:
+    """Write a note into a locked file, by a second descriptor that is closed at once: then NFS has it on the server."""
+    descriptor = os.open(f"/proc/self/fd/{held}", os.O_RDWR) if sys.platform == "linux" else os.dup(held)
+    try:
+        os.pwrite(descriptor, note.encode()[:_NOTE].ljust(_NOTE), 0)
+    finally:
+        os.close(descriptor)
 
 
 def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callable[[str], None]) -> _Held:
@@ -89,7 +107,7 @@ def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callabl
         except PermissionError:
             raise Denied(f"{path} may not be opened by you", hint="its owner and mode decide who may write") from None
         except OSError as error:
-            if error.errno != errno.ENOSYS:
+            if error.errno not in _NO_LOCKS:
                 raise
             raise LhubError(
                 f"{path} cannot be locked: this file system has no locks", hint="mount it with locks"
@@ -110,6 +128,7 @@ def _tried(path: str, mode: int, note: str) -> _Held | None:
 
     descriptor = _opened(path, mode)
     try:
+        see_single(descriptor, path)
         if lock_descriptor(descriptor, blocking=False):
             held, descriptor = _Held(path, descriptor, note), -1
             return held
@@ -121,15 +140,24 @@ def _tried(path: str, mode: int, note: str) -> _Held | None:
 
 def _opened(path: str, mode: int) -> int:
     """The lock file, made with just this mode if it is not there; a peer may make it first."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     for _ in range(3):
         with suppress(FileNotFoundError):
-            return os.open(path, flags)
+            return opened(path, _OPEN)
         with suppress(FileExistsError):
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode & 0o600)
-            os.fchmod(descriptor, mode)
+            descriptor = opened(path, _OPEN | os.O_CREAT | os.O_EXCL, mode & 0o600)
+            _settle(descriptor, os.path.dirname(path), mode)
             return descriptor
-    return os.open(path, flags)
+        refresh(os.path.dirname(path))  # NFS remembers for half a minute that a name was not there
+    return opened(path, _OPEN)
+
+
+def _settle(descriptor: int, folder: str, mode: int) -> None:
+    """The mode of a new lock, and in a team the group of its folder, whatever the umask and the file system."""
+    gid = os.lstat(folder).st_gid
+    if mode & 0o060 and os.fstat(descriptor).st_gid != gid:
+        with suppress(PermissionError):
+            os.fchown(descriptor, -1, gid)
+    os.fchmod(descriptor, mode)
 
 
 def holder(path: str) -> str:

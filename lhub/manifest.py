@@ -115,14 +115,16 @@ def read_kind(text: bytes, where: str) -> str:
     return _known_kind(document, where)
 
 
-def format_text() -> str:
-    """The text of registry.yaml and namespace.yaml."""
-    return to_yaml({"format": FORMAT})
+def format_text(*, require_mount: bool = False) -> str:
+    """The text of registry.yaml (of a registry that must lie on a mount, if so asked) and namespace.yaml."""
+    return to_yaml({"format": FORMAT} | ({"require_mount": True} if require_mount else {}))
 
 
-def read_format(text: bytes, where: str) -> None:
-    """Raise unless `text` is a document of a format this lhub reads."""
-    check_format(read_yaml(text, where), where)
+def read_format(text: bytes, where: str) -> bool:
+    """Whether a registry must lie on a mount; raises unless `text` is a document of a format this lhub reads."""
+    document = read_yaml(text, where)
+    check_format(document, where)
+    return document.get("require_mount") is True
 
 
 def check_format(document: Mapping[str, Any], where: str) -> None:

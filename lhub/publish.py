@@ -9,9 +9,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from lhub import spaces
 from lhub.access import Place, absent, refusal
 from lhub.builds import Task
 from lhub.change import Change, change, prepare, protected_error, see_private
+from lhub.disk import GONE
 from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
@@ -20,7 +22,7 @@ from lhub.session import Session
 from lhub.staging import Staged, changed_error, identify, staging, sweep
 from lhub.store import Deleted, Resource, Vanished
 
-_TURNS = 6
+_TURNS = 7
 """How often a push begins anew because what it was about to update was deleted, restored or collected."""
 
 
@@ -96,24 +98,21 @@ def push(session: Session, order: Order) -> Pushed:
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found = recognise(packing)
-    for last in (*[False] * _TURNS, True):
+    for _ in range(_TURNS):
         target = _target(session, order, packing, found)
         try:
             _refuse(session, target, order)
             _settle(session, target, order)
             return _push(session, target, order)
-        except (Vanished, Deleted, FileNotFoundError) as error:  # a collection or a deletion came between two steps
-            inside = isinstance(error, FileNotFoundError) and f"{error.filename}".startswith(
-                target.resource.folder.path
-            )
-            if last and (inside or isinstance(error, Vanished)):
-                name = target.resource.name
-                raise Conflict(f"{name} is deleted and restored again and again", hint="push when it rests") from None
-            if last:
+        except (Vanished, Deleted):  # a collection or a deletion came between two steps
+            pass
+        except OSError as error:
+            inside = f"{error.filename}/".startswith(f"{target.resource.folder.path}/")
+            if error.errno not in GONE or not inside:
                 raise
         if target.place.private and order.visibility is None:
             order = replace(order, visibility="private")  # as it was: what is made anew is not opened
-    raise AssertionError("the last turn returns or raises")
+    raise Conflict(f"{target.resource.name} is deleted and restored again and again", hint="push when it rests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +218,7 @@ def _refuse_visibility(session: Session, target: _Target, visibility: str) -> No
         return
     if error := refusal("manage", place, caller=session.caller):
         raise error
-    if status is not None and status.st_uid != session.person.uid:
+    if status is not None and status.st_uid != session.uid:
         raise Denied(
             f"{place.name} was made by somebody else, who alone changes its visibility", hint="push without it"
         )
@@ -228,16 +227,17 @@ def _refuse_visibility(session: Session, target: _Target, visibility: str) -> No
 def _settle(session: Session, target: _Target, order: Order) -> None:
     """The folders of the resource, with the privacy that it shall have before the first byte is written."""
     place = target.place
-    session.claim(place.namespace) if place.namespace else session.claim_unnamed()
+    spaces.claim(session, place.namespace) if place.namespace else spaces.claim_unnamed(session)
     modes = session.modes(place.namespace)
     private = order.visibility == "private"
     if target.first and place.private and not private:  # of a private push that was killed: not to be opened
-        session.clear_leftover(place.namespace, target.resource)
-    made = prepare(session.pen, target.resource.folder, modes, private=private)
+        spaces.clear_leftover(session, place.namespace, target.resource)
+    made = prepare(session.pen, target.resource.folder, modes, uid=session.uid, private=private)
     hide = private and not place.private
     if not made and hide:
         session.pen.set_mode(target.resource.folder.path, modes.private)
         see_private(target.resource.folder.path)
+        session.pen.sync_folder(target.resource.folder.path)
 
 
 # steps 2 to 9
@@ -269,7 +269,7 @@ def _push(session: Session, target: _Target, order: Order) -> Pushed:
         raise
     task.event("succeeded", "push")
     with suppress(OSError):  # published it is; what cannot be swept now is swept by the next push
-        sweep(session.pen, place, uid=session.person.uid)
+        sweep(session.pen, place, uid=session.uid)
     session.index.add(staged.id, target.kind, staged.manifest.bytes)
     session.index.save()
     return pushed
@@ -290,6 +290,8 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     locked.fix_kind(target.kind)
     pinned = locked.pin(protected, staged.id)
     moved = locked.move(tags, staged.id, exclusively=order.if_absent)
+    if target.first:
+        locked.appear()
     visibility = order.visibility or locked.visibility()
     if pinned or moved or visibility != before:
         changed_visibility = visibility if visibility != before else None

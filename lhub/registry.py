@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +20,7 @@ from lhub.errors import Conflict, UsageError
 from lhub.identity import person
 from lhub.index import Index
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
-from lhub.session import Session, beside_deletions, first_of
+from lhub.session import TIMEOUT, Session, beside_deletions, first_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lhub.past import Rolled, Then
     from lhub.publish import Pushed
     from lhub.shelf import Found, Listed, Shown
+    from lhub.spaces import Space
     from lhub.verification import Verified
 
 _T = TypeVar("_T")
@@ -49,7 +50,7 @@ class Registry:
     `namespace` the login (None: nobody is logged in). `notes` is called with each sentence
     a person should read though nothing failed; `keep` are folders that `pull` never replaces; `timeout` is how
     many seconds to wait for a lock; `index` is the path of a disposable file that makes listings quick; `pen` is
-    what writes (a test passes one that fails).
+    what writes (a test passes one that fails); `mounts` tells of roots that must lie on a mount, and where that begins.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Registry:
         namespace: str | None = None,
         notes: Callable[[str], None] = lambda sentence: None,
         keep: Iterable[str] = (),
-        timeout: float = 60.0,
+        timeout: float = TIMEOUT,
         index: str | None = None,
         pen: Pen | None = None,
+        mounts: Mapping[str, str] | None = None,
     ) -> None:
         self.session = Session(
             root=os.path.realpath(os.fspath(root)),
@@ -74,6 +76,7 @@ class Registry:
             timeout=timeout,
             keep=tuple(keep),
             roots=tuple(os.path.realpath(os.fspath(each)) for each in also),
+            mounts=mounts or {},
         )
         roots = dict.fromkeys((self.session.root, *self.session.roots))
         self.sessions = tuple(replace(self.session, root=each, roots=tuple(roots)) for each in roots)
@@ -90,13 +93,39 @@ class Registry:
 
     # the place
 
-    def init(self) -> None:
-        """Make the registry; nothing happens when it stands. Raises NotFound (no parent), Conflict (not empty)."""
-        self.session.make_root()
+    def init(self, *, shared: bool = False, group: str | None = None, require_mount: bool = False) -> None:
+        """Make the registry; of one that stands only who may write in it is changed, and only if that is asked for.
+
+        `shared`: every user may make namespaces there (its mode is 1777), or the members of `group` (a name, or a
+        number as text; 3775). `require_mount`: it is used only while it lies on a mount. Raises NotFound (no parent,
+        no such group), Conflict (not empty), Denied for who does not own it.
+        """
+        from lhub import spaces  # for who makes something
+
+        wanted = spaces.sharing(self.session, shared=shared, group=group) if shared or group is not None else None
+        spaces.make_root(self.session, wanted, require_mount=require_mount)
 
     def login(self, namespace: str) -> None:
         """Claim a namespace by making its folder; raises Denied when it is somebody else's."""
-        self.session.claim(namespace)
+        from lhub import spaces  # as above
+
+        spaces.login(self.session, namespace)
+
+    def create_namespace(self, name: str, *, group: str | None = None) -> bool:
+        """Make a namespace, a team's if a `group` is named (then each of its members pushes there); False: it stood so.
+
+        Raises NotFound for an unknown group, Denied for one that the caller is not in and for another's namespace,
+        Conflict for one that stands and is not that group's.
+        """
+        from lhub import spaces  # as above
+
+        return spaces.create(self.session, name, group)
+
+    def namespaces(self) -> Sequence[Space]:
+        """Every namespace, with its owner, its group if it is a team's, and whether it is the caller's."""
+        from lhub import spaces  # as above
+
+        return spaces.spaces(self.session)
 
     # versions
 
@@ -291,8 +320,12 @@ class Registry:
             raise Conflict(f"{parsed.name} has no secret: private, nobody would see it", hint="lhub delete removes it")
         with self.session.changing(resource, parsed.namespace) as locked:
             if locked.visibility() != visibility:
+                entry = replace(locked.entry("visibility"), visibility=visibility)
+                if visibility == "public":  # told, then opened; hidden, then told
+                    locked.record(entry)
                 locked.set_visibility(visibility)
-                locked.record(replace(locked.entry("visibility"), visibility=visibility))
+                if visibility == "private":
+                    locked.record(entry)
         return visibility
 
     # care

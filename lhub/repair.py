@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from lhub.change import Change
-from lhub.commits import find_texts, log
+from lhub.commits import Texts, log
 from lhub.diary import Entry, Recorded, missing
 from lhub.disk import digest_of, digest_text, listed, read_small
 from lhub.errors import Corrupt, LhubError
@@ -89,7 +90,7 @@ class Repair:
 
     def __init__(self, locked: Change, others: list[Resource], unique: Iterable[str]) -> None:
         self.locked, self.pen, self.resource = locked, locked.pen, locked.resource
-        self.sources = Sources([self.resource, *others])
+        self.sources, self.texts = Sources([self.resource, *others]), Texts(self.resource)
         self.unique = iter(unique)
         self.spare = f"{locked.scratch}.file"
 
@@ -129,7 +130,7 @@ class Repair:
         self._publish(known(manifest, manifest_text, sums_text, files))
 
     def _document(self, version: str, name: str, digest: str) -> bytes | None:
-        return self.sources.text(version, name, digest) or find_texts(self.resource, {digest}).get(digest)
+        return self.sources.text(version, name, digest) or self.texts.get(digest)
 
     def _size(self, digest: str) -> int:
         return os.lstat(self.resource.folder.blob(digest)).st_size
@@ -155,7 +156,7 @@ class Repair:
                 self.pen.set_mode(blob, PAYLOAD)
             return True
         path = self.sources.path(digest)
-        text = None if path else find_texts(self.resource, {digest}).get(digest)
+        text = None if path else self.texts.get(digest)
         self._quarantine(blob, digest)
         if path is None and text is None:
             return False
@@ -208,11 +209,11 @@ def entries_of(locked: Change, *, told: Sequence[Entry] = ()) -> list[Entry]:
 
 def readable(resource: Resource) -> list[Entry]:
     """The entries of a diary from the newest back to the first that does not read, oldest first."""
-    entries: list[Entry] = []
+    entries = deque[Entry]()
     with suppress(Corrupt):
         for entry in log(resource):
-            entries.insert(0, entry)
-    return entries
+            entries.appendleft(entry)
+    return list(entries)
 
 
 def _untagged(resource: Resource, version: str) -> Entry:

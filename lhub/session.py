@@ -13,19 +13,19 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from lhub.access import Place, Verb, absent, may_see, refusal
-from lhub.disk import Pen, is_folder, read_small
+from lhub.disk import GONE, Pen, guard, is_folder, read_small, refresh
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.identity import Person, person
 from lhub.index import Index
-from lhub.layout import ONE_PERSON, SCRATCH, Modes, NamespaceFolder, RegistryFolder, is_private, modes_of
-from lhub.manifest import SMALL, format_text, read_format
-from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, parse_namespace, twin
+from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
+from lhub.manifest import SMALL, read_format
+from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
 from lhub.store import Resource, Vanished, Version, again
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["Session", "beside_deletions", "first_of", "person", "seconds"]
 
 _T = TypeVar("_T")
+_NOBODY = 65534
+"""Whom an NFS server takes root for (exports(5), root_squash)."""
+TIMEOUT = 120.0
+"""Seconds to wait for a lock: that of a host that lost its power outlives it by 90 (the lease of NFS)."""
 _READ_AND_MANAGE: tuple[Verb, ...] = ("pull", "manage")
 
 
@@ -43,7 +47,8 @@ class Session:
 
     `caller` is the namespace he is logged in to (None: nobody); `notes` is told what a person should know though
     nothing failed; `keep` are folders that a pull never replaces, `roots` the registries that are looked at; `clock`
-    gives seconds since 1970; `timeout` is how many seconds to wait for a lock.
+    gives seconds since 1970; `timeout` is how many seconds to wait for a lock; `mounts` tells of roots that must lie on
+    a mount, and where that begins.
     """
 
     root: str
@@ -53,14 +58,30 @@ class Session:
     index: Index = field(default_factory=lambda: Index(None))
     notes: Callable[[str], None] = lambda sentence: None
     clock: Callable[[], float] = time.time
-    timeout: float = 60.0
+    timeout: float = TIMEOUT
     keep: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        guard(self.root)
 
     @property
     def folder(self) -> RegistryFolder:
         """The root, as a place of paths."""
         return RegistryFolder(self.root)
+
+    @property
+    def uid(self) -> int:
+        """Whose this file system takes the caller's files to be: his own, but root is nobody where a server says so."""
+        if self.person.uid != 0:
+            return self.person.uid
+        try:
+            nobody = os.lstat(self.folder.file).st_uid == _NOBODY
+            writes = os.access(self.folder.file, os.W_OK) or os.statvfs(self.root).f_flag & os.ST_RDONLY
+        except FileNotFoundError:
+            return 0
+        return 0 if writes and not nobody else _NOBODY  # on what is mounted read-only not even root writes
 
     def unique(self) -> str:
         """A name that nobody else gives: host, process, chance."""
@@ -72,13 +93,35 @@ class Session:
     def read_root(self) -> None:
         """Raise unless a registry that this lhub reads stands at the root."""
         try:
-            os.stat(self.root)
-            text = again(lambda: read_small(self.folder.file, limit=SMALL))
+            text = again(self._read_root, within=(os.path.dirname(self.root), self.root))
         except (FileNotFoundError, NotADirectoryError):
+            self.see_mounted()
             raise self._no_registry() from None
         except PermissionError:
             raise Denied(f"{self.root} may not be read by you", hint="its owner and mode decide who may") from None
-        read_format(text, f"the registry {self.root}")
+        self.see_mounted(read_format(text, f"the registry {self.root}"))
+
+    def _read_root(self) -> bytes:
+        os.stat(self.root)  # an automounter waits for this
+        return read_small(self.folder.file, limit=SMALL)
+
+    def requires_mount(self) -> bool:
+        """Whether the registry says that it must lie on a mount."""
+        return read_format(read_small(self.folder.file, limit=SMALL), f"the registry {self.root}")
+
+    def see_mounted(self, required: bool = False) -> None:
+        """Raise where the registry must lie on a mount and does not: as the caller remembers it, or as it says."""
+        if not required and self.root not in self.mounts:
+            return
+        from lhub.mounts import point_of  # for who asked for it
+
+        point = point_of(self.root)
+        if point == "/" or point != self.mounts.get(self.root, point):
+            where = f" on {self.mounts[self.root]}" if self.root in self.mounts else ""
+            raise NotFound(
+                f"{self.root} is not on a mount: the share is not there",
+                hint=f"mount the share{where}; one that has moved for good is named in the home's file mounts",
+            )
 
     def _no_registry(self) -> LhubError:
         try:
@@ -89,125 +132,7 @@ class Session:
             return NotFound(f"{self.root} is not a registry, it has no registry.yaml", hint=f"lhub init {self.root}")
         return UsageError(f"{self.root} is not a folder", hint="--root or LHUB_ROOT names a folder")
 
-    def make_root(self) -> bool:
-        """Make the registry if it is not there; False when it stood already."""
-        try:
-            self.read_root()
-        except NotFound:
-            self._make_root()
-            return True
-        self.swept(self.root)
-        return False
-
-    def _make_root(self) -> None:
-        parent = os.path.dirname(self.root) or "/"
-        if not os.path.isdir(parent):
-            raise NotFound(f"{self.root} cannot be made, {parent} is not there", hint=f"mkdir -p {parent}")
-        try:
-            made = self.pen.make_folder(self.root, 0o755)
-            others = self.swept(self.root)
-            if others and "registry.yaml" not in others:
-                raise Conflict(
-                    f"{self.root} holds other things and is not a registry", hint="name an empty or a new folder"
-                )
-            scratch = f"{self.root}/{SCRATCH}{self.unique()}"
-            self.pen.create(self.folder.file, format_text().encode(), 0o644, scratch=scratch)
-            self.pen.sync_folder(self.root)
-            if made:
-                self.pen.sync_folder(parent)
-        except PermissionError:
-            raise Denied(
-                f"{self.root} cannot be written by you", hint="--root or LHUB_ROOT names another place"
-            ) from None
-        self.read_root()
-        self.notes(f"made the registry {self.root}")
-
     # namespaces
-
-    def claim(self, name: str) -> None:
-        """Make a namespace one's own by making its folder; Denied: it is somebody else's, Conflict: a case twin."""
-        folder = self.folder.namespace(parse_namespace(name))
-        self.make_root()
-        self.swept(self.root)
-        self.no_twin_space(name)
-        try:
-            made = self.pen.make_folder(folder.path, ONE_PERSON.public)
-        except PermissionError:
-            raise Denied(
-                f"you may not make the namespace {name} in {self.root}", hint="the registry's owner decides who may"
-            ) from None
-        if not made and not self.owns(name):
-            raise Denied(f"the namespace {name} belongs to somebody else", hint="lhub login with another name")
-        self._describe(folder, ONE_PERSON.public)
-        if made:
-            self.pen.sync_folder(self.root)
-
-    def swept(self, folder: str) -> list[str]:
-        """The names in a folder, after removing the scratch files that a kill of one's own left there."""
-        names = os.listdir(folder)
-        for name in names:
-            if name.startswith(SCRATCH):
-                with suppress(FileNotFoundError):  # somebody else sweeps too
-                    if os.lstat(f"{folder}/{name}").st_uid == self.person.uid:
-                        self.pen.unlink(f"{folder}/{name}")
-        return [name for name in names if not name.startswith(SCRATCH)]
-
-    def _describe(self, folder: NamespaceFolder, mode: int) -> None:
-        """Finish a namespace: its mode, its namespace.yaml; one that is finished is left alone."""
-        if "namespace.yaml" in self.swept(folder.path):
-            return
-        if not modes_of(os.lstat(folder.path).st_mode).inner & 0o020:
-            self.pen.make_folders([folder.path], mode)
-        scratch = f"{folder.path}/{SCRATCH}{self.unique()}"
-        modes = modes_of(os.lstat(folder.path).st_mode)
-        self.pen.create(folder.file, format_text().encode(), modes.file, scratch=scratch)
-        self.pen.sync_folder(folder.path)
-
-    def claim_unnamed(self) -> None:
-        """Make the folder of resources without a namespace, which the owner of the root does."""
-        self.make_root()
-        root = os.stat(self.root)
-        folder = self.folder.namespace(None)
-        if os.path.lexists(folder.path) and not self.is_space(None):
-            raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
-        if os.path.lexists(folder.file):
-            self.swept(folder.path)
-            if root.st_uid == self.person.uid:
-                self.make_trash(None)
-            return
-        if root.st_uid != self.person.uid:
-            raise Denied(
-                f"{self.root} takes nothing without a namespace yet",
-                hint="its owner makes the place by a first such push",
-            )
-        mode = 0o1777 if root.st_mode & 0o1002 == 0o1002 else 0o755
-        self.pen.make_folders([folder.path], mode)
-        self.make_trash(None)
-        self._describe(folder, mode)
-        self.pen.sync_folder(self.root)
-
-    def make_trash(self, namespace: str | None) -> None:
-        """Make the place of deleted resources, with the mode of its namespace; whoever owns it could empty it."""
-        folder = self.folder.namespace(namespace)
-        space = os.lstat(folder.path)
-        made = not os.path.lexists(folder.trash)
-        self.pen.make_folders([folder.trash], stat.S_IMODE(space.st_mode))
-        if made:
-            self.pen.sync_folder(folder.path)
-        trash = os.lstat(folder.trash)
-        honest = trash.st_uid in (space.st_uid, self.person.uid) or self._in_team(space)
-        if not stat.S_ISDIR(trash.st_mode) or not honest:
-            raise Denied(
-                f"{folder.trash} was made by somebody else, who could empty it", hint="its namespace's owner removes it"
-            )
-
-    def clear_leftover(self, namespace: str | None, resource: Resource) -> None:
-        """Make room where a first push was killed; what it staged is with who pushed it."""
-        from lhub.change import clear_leftover  # with filelock
-
-        self.make_trash(namespace)
-        aside = self.folder.namespace(namespace).gone(self.unique())
-        clear_leftover(resource, self.modes(namespace), self.writer(), aside)
 
     @staticmethod
     def may_write(folder: str) -> bool:
@@ -222,7 +147,11 @@ class Session:
             return True  # nobody's yet
         if not stat.S_ISDIR(status.st_mode):
             return False
-        return status.st_uid == self.person.uid or self._in_team(status)
+        return status.st_uid == self.uid or self._in_team(status)
+
+    def is_team(self, namespace: str) -> bool:
+        """Whether a namespace is a group's."""
+        return modes_of(os.lstat(self.folder.namespace(namespace).path).st_mode) is not ONE_PERSON
 
     def _in_team(self, status: os.stat_result) -> bool:
         return modes_of(status.st_mode) is not ONE_PERSON and status.st_gid in self.person.groups
@@ -267,6 +196,8 @@ class Session:
     ) -> Place:
         """The facts about one resource, in its place or where `resource` says, that decide who may do what."""
         resource = resource or self.resource(namespace, name)
+        for folder in (self.root, self.folder.namespace(namespace).path, resource.folder.path):
+            refresh(folder)  # what another host has made, moved or opened since is not seen without
         while True:
             try:
                 return self._place(namespace, name, secret, resource)
@@ -301,8 +232,13 @@ class Session:
 
     def place_seen(self, namespace: str | None, name: str) -> Place:
         """The few facts that decide whether a listing shows a resource."""
-        status = self.resource(namespace, name).status()
+        resource = self.resource(namespace, name)
+        status = resource.status()
         private = status is not None and is_private(status.st_mode)
+        if private:  # as an NFS client remembers it, for a minute
+            refresh(resource.folder.path)
+            status = resource.status()
+            private = status is not None and is_private(status.st_mode)
         own = private and self._own(namespace)
         return Place(resource=name, namespace=namespace, own=own, stands=status is not None, private=private)
 
@@ -321,7 +257,7 @@ class Session:
         if namespace is not None:
             return self._own(namespace)
         status = resource.status()
-        return status is not None and status.st_uid == self.person.uid and self.is_space(None)
+        return status is not None and status.st_uid == self.uid and self.is_space(None)
 
     def may_manage(self, ref: Ref, resource: Resource) -> bool:
         """Whether a deleted resource is the caller's to bring back: in a shared trash others may have put anything."""
@@ -330,7 +266,7 @@ class Session:
 
     def _makes(self, namespace: str | None, resource: os.stat_result) -> bool:
         owner = os.lstat(self.folder.namespace(namespace).path).st_uid
-        return self.person.uid in (resource.st_uid, owner)
+        return self.uid in (resource.st_uid, owner)
 
     def _proves(self, resource: Resource, secret: str | None) -> bool | None:
         """Whether a secret is the right one; None when none was given."""
@@ -437,11 +373,6 @@ class Session:
                 yield opened
                 return
 
-    def no_twin_space(self, namespace: str | None) -> None:
-        """Raise Conflict when a namespace stands whose name differs only by case."""
-        if namespace and is_folder(self.root) and (other := twin(namespace, os.listdir(self.root))):
-            raise Conflict(f"{namespace} differs only by case from {other}, which stands", hint="choose another name")
-
     def no_twin(self, namespace: str | None, name: str) -> None:
         """Raise Conflict when a resource stands whose name differs only by case."""
         folder = self.folder.namespace(namespace).path
@@ -472,7 +403,9 @@ def beside_deletions(session: Session, asked: object, read: Callable[[Session], 
     for last in (False, False, True):
         try:
             return read(session)
-        except (FileNotFoundError, Corrupt):
+        except (OSError, Corrupt) as error:
+            if isinstance(error, OSError) and error.errno not in GONE:
+                raise
             if isinstance(asked, Ref) and session.resource(asked.namespace, asked.resource).status() is None:
                 raise absent(asked.name, caller=session.caller) from None
             if last:

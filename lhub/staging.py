@@ -14,10 +14,10 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
-from lhub.disk import NO_LINKS, Pen, digest_of, digest_text, is_folder, open_file, paths_below
+from lhub.disk import GONE, NO_LINKS, Pen, digest_of, digest_text, is_folder, listed, open_file, paths_below
 from lhub.errors import Corrupt, LhubError, UsageError
 from lhub.folder import Packing, Source, stamp_of
 from lhub.layout import (
@@ -32,6 +32,7 @@ from lhub.layout import (
     Modes,
     ResourceFolder,
     VersionFolder,
+    is_version,
 )
 from lhub.lock import held, is_free
 from lhub.manifest import LARGE, Manifest, manifest_of
@@ -42,7 +43,8 @@ _MANY = 8
 """From this many files on, one syncfs is cheaper than an fsync each (measured on ext4: 5 ms against 2 ms a file)."""
 
 ENDS = (".file", ".link", ".git")
-"""What belongs to a staging folder stands beside it: files and links to be renamed, a repository to run git in."""
+"""What belongs to a staging folder stands beside it: files and links to be renamed, a diary that came in a bundle."""
+_DEAD = ".dead"
 _DAY = 86_400.0
 LOOKED_AT = 16 << 20
 """Bytes up to which a file that stands is read before it is believed; of a larger one its size is compared.
@@ -79,8 +81,12 @@ class Staging:
         self.reads = LOOKED_AT
         self.files: list[tuple[File, Opener, bool]] = []
         self.refusal: Callable[[str], LhubError] = lambda path: changed_error([path])
+        self.sources: dict[str, str | None] = {}
         self.made: set[str] = set()
-        self.touched: set[str] = set() if self.known else {self.place.inside, self.place.history, *self.place.stores}
+        self.touched: set[str] = set() if self.known else set(self._first_folders())
+
+    def _first_folders(self) -> tuple[str, ...]:
+        return self.place.path, self.place.inside, self.place.history, *self.place.stores
 
     # step 2: copy each regular file
 
@@ -123,13 +129,35 @@ class Staging:
 
     def _good_blob(self, digest: str, size: int) -> bool:
         """Whether a blob of one's own stands that may be linked to."""
-        blob = self.place.blob(digest)
+        return self._is_good(self.place.blob(digest), digest, size)
+
+    def _is_good(self, path: str, digest: str, size: int) -> bool:
         try:
-            status = os.lstat(blob)
-            own = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == PAYLOAD
-            return own and _is_whole(blob, digest, size, self.reads)
+            status = os.lstat(path)
+            own = status.st_uid == self.uid and stat.S_IMODE(status.st_mode) == PAYLOAD
+            return own and _is_whole(path, digest, size, self.reads)
         except FileNotFoundError:
             return False
+
+    @cached_property
+    def uid(self) -> int:
+        """Whose the file system takes our files to be: root is nobody on NFS."""
+        return os.lstat(self.folder.path).st_uid
+
+    @cached_property
+    def mine(self) -> dict[str, str]:
+        """Digest to a file of the newest version of one's own: in a team the blob may be a colleague's."""
+        return _files_of(self.resource, self.uid)
+
+    def _source(self, file: File) -> str | None:
+        """A file of one's own with this content that may be linked to; None: it must be copied."""
+        if file.digest not in self.sources:
+            blob = self.place.blob(file.digest)
+            good = self._good_blob(file.digest, file.size)
+            other = None if good or _owner(blob) in (None, self.uid) else self.mine.get(file.digest)
+            whole = other if other and self._is_good(other, file.digest, file.size) else None
+            self.sources[file.digest] = blob if good else whole
+        return self.sources[file.digest]
 
     def _make_parents(self, path: str) -> None:
         parts = f"files/{path}".split("/")[:-1]
@@ -202,7 +230,8 @@ class Staging:
                 return
             with suppress(FileNotFoundError):  # a collection has just taken it
                 self.pen.set_time(blob)  # without a link only its age keeps it
-                return
+                if any(entry.path == blob for entry in listed(os.path.dirname(blob))):  # where NFS thought it was
+                    return
         elif not file.executable and self._linked(staged, spare):
             self.pen.rename(spare, blob)  # over a damaged blob too
             return
@@ -213,7 +242,7 @@ class Staging:
     def _copy_what_cannot_be_linked(self) -> None:
         """Copy the unchanged files whose blob is gone or damaged, and executable ones: a blob is 0444, they are not."""
         for index, (file, opener, copied) in enumerate(self.files):
-            if not copied and (file.executable or not self._good_blob(file.digest, file.size)):
+            if not copied and (file.executable or self._source(file) is None):
                 self._copy_again(file, opener)
                 self.files[index] = (file, opener, True)
 
@@ -226,7 +255,8 @@ class Staging:
     def _bring(self, file: File, opener: Opener) -> None:
         """Link an unchanged file into the version; a link that is refused becomes a copy."""
         self._make_parents(file.path)
-        if not self._linked(self.place.blob(file.digest), self.folder.payload(file.path)):
+        source = self._source(file)
+        if source is None or not self._linked(source, self.folder.payload(file.path)):
             self._copy_again(file, opener)
             self.pen.sync_file(self.folder.payload(file.path))
             self._keep(file)  # a collection has just taken the blob, or the link was refused
@@ -234,10 +264,8 @@ class Staging:
     def _linked(self, source: str, path: str) -> bool:
         try:
             self.pen.link(source, path)
-        except FileNotFoundError:
-            return False
         except OSError as error:
-            if error.errno not in NO_LINKS:
+            if error.errno not in NO_LINKS | GONE:
                 raise
             return False
         return True
@@ -337,12 +365,45 @@ def sweep(pen: Pen, place: ResourceFolder, *, uid: int) -> None:
             if os.lstat(lock).st_uid != uid:
                 continue
             with held(lock, mode=0o600, timeout=0, note="sweeping"):
-                for end in ("", *ENDS):
+                _bury(pen, lock.removesuffix(".lock"))
+                for end in ENDS:
                     drop(pen, lock.removesuffix(".lock") + end)
                 pen.unlink(lock)
         except (FileNotFoundError, LhubError):
             continue  # alive, or swept by somebody else just now
+    _sweep_lockless(pen, place, uid)
     _sweep_git(pen, place, uid)
+
+
+def _sweep_lockless(pen: Pen, place: ResourceFolder, uid: int) -> None:
+    """Remove staging whose lock a power cut has lost: its maker makes the lock first and removes it last."""
+    for name in {*_lockless(place)} & {*_lockless(place)}:  # looked at twice, since a listing takes its time
+        folder = f"{place.versions}/{name}"
+        with suppress(FileNotFoundError):
+            if os.lstat(folder).st_uid == uid:
+                _bury(pen, folder)
+
+
+def _lockless(place: ResourceFolder) -> list[str]:
+    names = set(os.listdir(place.versions))
+    return [
+        name
+        for name in names
+        if name.startswith(SCRATCH) and not name.endswith((".lock", *ENDS)) and f"{name}.lock" not in names
+    ]
+
+
+def _bury(pen: Pen, folder: str) -> None:
+    """Remove staging whose maker is dead, under another name.
+
+    One who lives after all, since locks do not hold on his file system, then has nothing to publish, not half of it.
+    """
+    dead = folder if folder.endswith(_DEAD) else folder + _DEAD
+    if folder != dead:
+        drop(pen, dead)
+        with suppress(FileNotFoundError):
+            pen.rename(folder, dead)
+    drop(pen, dead)
 
 
 def is_dead(lock: str) -> bool:
@@ -419,6 +480,28 @@ def _known(resource: Resource) -> dict[str, tuple[str, int]]:
         folder = resource.folder.version(head)
         return {path: (digest, os.lstat(folder.payload(path)).st_size) for path, digest in sums.items()}
     except (OSError, LhubError):
+        return {}  # only a saving is lost
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None
+
+
+def _files_of(resource: Resource, uid: int) -> dict[str, str]:
+    """Digest to path of the files of the newest version that a user made."""
+    try:
+        made = [
+            (status.st_mtime, entry.name)
+            for entry in os.scandir(resource.folder.versions)
+            if is_version(entry.name) and (status := entry.stat(follow_symlinks=False)).st_uid == uid
+        ]
+        newest = max(made)[1]
+        with resource.opened(newest) as version:
+            return {digest: resource.folder.version(newest).payload(path) for path, digest in version.sums().items()}
+    except (OSError, LhubError, ValueError):
         return {}  # only a saving is lost
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lhub.disk import digest_text, listed, open_folder, opened_beneath, read_small
+from lhub.disk import GONE, digest_text, listed, open_folder, opened_beneath, read_small, refresh
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import (
     MANIFEST,
@@ -37,17 +37,23 @@ from lhub.names import LATEST, Ref, is_tag
 from lhub.tags import Links, Tag
 
 _T = TypeVar("_T")
-_ANEW = frozenset({errno.ENOENT, errno.ESTALE})
+_ANEW = GONE | {errno.EEXIST}
+"""Answers for a name that another host has just replaced (EEXIST: from MooseFS, where nothing was to be made)."""
 
 
-def again(read: Callable[[], _T]) -> _T:
-    """The answer of `read`, asked anew at most three times while a network file system catches up."""
+def again(read: Callable[[], _T], *, within: tuple[str, ...] = ()) -> _T:
+    """The answer of `read`, asked anew at most three times while a network file system catches up.
+
+    The folders `within` are looked at anew in between.
+    """
     for pause in (0.01, 0.1):
         try:
             return read()
         except OSError as error:
             if error.errno not in _ANEW:
                 raise
+        for folder in within:
+            refresh(folder)
         time.sleep(pause)
     return read()
 
@@ -98,12 +104,21 @@ class Resource:
 
     def links(self, names: list[str] | None = None) -> Links:
         """Every tag, pins winning; `names` is the folder's listing if it was just made."""
+        for pause in (0.01, 0.1):
+            links, missed = self._links(os.listdir(self.folder.path) if names is None else names)
+            if not missed:
+                return links
+            names = None  # removed since the listing, or (MooseFS, Gluster) just being replaced: the next one tells
+            time.sleep(pause)
+        return self._links(os.listdir(self.folder.path))[0]
+
+    def _links(self, names: list[str]) -> tuple[Links, bool]:
+        """The tags that were listed, and whether one could not be read a moment later."""
         tags: dict[str, Tag] = {}
         odd: dict[str, str] = {}
         damaged: set[str] = set()
-        for name in sorted(
-            os.listdir(self.folder.path) if names is None else names, key=lambda name: not name.startswith(PIN)
-        ):
+        missed = False
+        for name in sorted(names, key=lambda name: not name.startswith(PIN)):
             protected = name.startswith(PIN)
             tag = name[len(PIN) :] if protected else name
             if not is_tag(tag) or tag in tags or tag in damaged:
@@ -113,9 +128,11 @@ class Resource:
             except Corrupt as error:
                 odd[name] = str(error)
                 damaged |= {tag} if protected else set()
-            except FileNotFoundError:
-                continue  # removed since the listing
-        return Links(tags=tags, odd=odd)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                missed = True
+        return Links(tags=tags, odd=odd), missed
 
     def _link(self, name: str, tag: str, protected: bool) -> Tag:
         path = f"{self.folder.path}/{name}"
@@ -187,11 +204,11 @@ class Resource:
     def published(self) -> bool:
         """Whether a push got as far as a tag, now or ever: a kind alone is what an interrupted first push left."""
         try:
-            names = os.listdir(self.folder.path)
+            entries = list(os.scandir(self.folder.path))
         except (PermissionError, FileNotFoundError, NotADirectoryError):
             return False  # what the kernel does not show does not stand
-        tags = (name for name in names if is_tag(name.removeprefix(PIN)))
-        return any(os.path.islink(f"{self.folder.path}/{tag}") for tag in tags) or os.path.lexists(self.folder.branch)
+        links = any(entry.is_symlink() for entry in entries if is_tag(entry.name.removeprefix(PIN)))
+        return links or os.path.lexists(self.folder.branch)
 
     def keeps(self, version: str) -> bool:
         """Whether a version can be read, from its place or from the trash."""
@@ -235,15 +252,30 @@ class Version:
         self.where = f"{resource.name}@{id[:12]}"
         self.resource = resource
         self.descriptor = descriptor
+        self._texts: dict[str, bytes] = {}
         self._manifest: Manifest | None = None
+
+    def manifest_text(self) -> bytes:
+        """manifest.yaml; Corrupt when its SHA-256 is not the version's id."""
+        return self._verified(MANIFEST, LARGE, self.id)
+
+    def sums_text(self) -> bytes:
+        """SHA256SUMS; Corrupt when it is not the one that the manifest names."""
+        return self._verified(SUMS, HUGE, self.manifest().sums)
+
+    def _verified(self, name: str, limit: int, digest: str) -> bytes:
+        """A document, read and verified once."""
+        if name not in self._texts:
+            text = self._read(name, limit)
+            if digest_text(text) != digest:
+                raise Corrupt(f"{name} of {self.where} is not what was published", hint=DAMAGED)
+            self._texts[name] = text
+        return self._texts[name]
 
     def manifest(self) -> Manifest:
         """The manifest; Corrupt when its SHA-256 is not the version's id, or it is none."""
         if self._manifest is None:
-            text = self._read(MANIFEST, LARGE)
-            if digest_text(text) != self.id:
-                raise Corrupt(f"manifest.yaml of {self.where} is not what was published", hint=DAMAGED)
-            self._manifest = read_manifest(text, f"manifest.yaml of {self.where}")
+            self._manifest = read_manifest(self.manifest_text(), f"manifest.yaml of {self.where}")
         return self._manifest
 
     def folder(self) -> str:
@@ -259,12 +291,8 @@ class Version:
         """Path to digest; Corrupt when SHA256SUMS is not the one the manifest names."""
         from lhub.tree import read_sums  # 2 ms that list and path do not need
 
-        expected = self.manifest().sums
-        text = self._read(SUMS, HUGE)
-        if digest_text(text) != expected:
-            raise Corrupt(f"SHA256SUMS of {self.where} is not what was published", hint=DAMAGED)
         try:
-            return read_sums(text.decode())
+            return read_sums(self.sums_text().decode())
         except UnicodeDecodeError:
             raise Corrupt(f"SHA256SUMS of {self.where} is not UTF-8", hint=DAMAGED) from None
 

@@ -16,7 +16,7 @@ from lhub.errors import Corrupt, Denied, NotFound, UsageError
 from lhub.names import Ref
 from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
-from lhub.store import Resource
+from lhub.store import Resource, again
 
 _BEYOND = (Corrupt, Denied, NotFound, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What says that a resource is taken apart so far that nothing of it can be mended."""
@@ -120,7 +120,7 @@ def _what(session: Session, ref: Ref | None) -> Iterator[tuple[str | None, Resou
 def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
     """What is wrong; nothing for a resource that somebody deleted meanwhile."""
     try:
-        found = list(examine(resource, tally, only=only))
+        found = again(lambda: list(examine(resource, tally, only=only)))
     except (OSError, Corrupt) as error:
         why = str(error) if isinstance(error, Corrupt) else f"{error.strerror}: {error.filename}"
         found = [Damage(problem=f"it cannot be read: {why}", hint="look what stands there, and who may read it")]

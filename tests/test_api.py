@@ -132,10 +132,10 @@ def test_the_same_bytes_are_the_same_version_in_every_registry(hello: Path, tmp_
 
 def test_registry_offers_the_verbs_of_the_command_line(tmp_path: Path) -> None:
     """But for the commands of a shell; `import` is a word of Python's own, and `log --at` a verb of its own."""
-    shells = {"logout", "whoami", "completion", "auth", "hub", "import"}
+    shells = {"logout", "whoami", "completion", "auth", "hub", "import", "namespace"}
     commands = {name for names in SECTIONS.values() for name in names} - shells
     offered = {name for name in dir(lhub.Registry) if not name.startswith("_")}
-    assert offered == commands | {"root", "import_bundle", "log_at", "adoptable"}
+    assert offered == commands | {"root", "import_bundle", "log_at", "adoptable", "create_namespace", "namespaces"}
 
 
 def test_a_registry_says_where_it_is_and_for_whom(tmp_path: Path) -> None:

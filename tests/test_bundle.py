@@ -270,6 +270,16 @@ def test_a_bundle_has_each_content_once(bundle: Path) -> None:
     assert {name.rpartition("/")[2] for name in payload} == {"run.sh"}  # one inode cannot be both 0444 and 0555
 
 
+def test_a_diary_whose_branch_git_has_packed_comes_along_in_anybodys_tar(
+    source: Registry, target: Registry, tmp_path: Path
+) -> None:
+    shutil.copytree(source.root, tmp_path / "packed", symlinks=True)
+    subprocess.run(["git", "-C", tmp_path / "packed/alice/Hello/.lhub/history.git", "pack-refs", "--all"], check=True)
+    subprocess.run(["tar", "-cf", tmp_path / "by-hand.tar", "-C", tmp_path / "packed", "."], check=True)
+    target.import_bundle(tmp_path / "by-hand.tar")
+    assert past(target, "alice/Hello") == past(source, "alice/Hello")
+
+
 def test_what_is_of_one_registry_only_never_travels(tmp_path: Path, hello: Path) -> None:
     anonymous = Registry(tmp_path / "registry")
     anonymous.push(hello, "Open", secret="sesame-sesame")
@@ -810,13 +820,14 @@ def test_a_diary_that_does_not_read_harms_nothing(fault: str, target: Registry, 
     assert not list(target.root.rglob(".tmp.*"))
 
 
+@pytest.mark.parametrize("digit", [b"0", b"f", b"g", b"\0"])
 def test_a_damaged_diary_is_never_dropped_in_silence(
-    source: Registry, small: Path, standing: Path, tmp_path: Path
+    digit: bytes, source: Registry, small: Path, standing: Path, tmp_path: Path
 ) -> None:
     with tarfile.open(small) as tar:
         branch = next(member for member in tar if member.name.endswith("refs/heads/main"))
     data = bytearray(small.read_bytes())
-    data[branch.offset_data] ^= 1
+    data[branch.offset_data : branch.offset_data + 1] = digit
     notes: list[str] = []
     target = target_in(tmp_path, standing)
     target = Registry(target.root, namespace="alice", notes=notes.append)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -24,11 +25,12 @@ from typing import Any
 
 import pytest
 
-from lhub.collection import SHORTEST, Collected
+from lhub.collection import SHORTEST, Collected, Rule, plan
 from lhub.disk import Pen
 from lhub.errors import Denied, NotFound, UsageError
 from lhub.layout import ResourceFolder, is_version, trashed
 from lhub.registry import Registry
+from lhub.store import Resource
 from tests import test_crowds as crowds
 from tests.conftest import as_caller, by_hand, read_tree, snapshot, write_tree
 from tests.test_crowds import become, needs_root, together
@@ -637,6 +639,41 @@ def test_what_a_killed_collection_was_removing_is_removed_at_once(shelf: Shelf, 
     assert not any(name.startswith(".gone.") for name in os.listdir(shelf.place.versions))
     assert before - size_of(shelf.registry.root) == done.bytes > 0
     assert shelf.registry.verify().ok
+
+
+# names that change between two looks, as on a network file system
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE])
+def test_what_goes_between_a_listing_and_a_look_is_passed_over(
+    shelf: Shelf, old: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    gc(shelf.registry)
+    lstat = os.lstat
+
+    def gone(path: str, **words: Any) -> os.stat_result:
+        if str(path).startswith(f"{shelf.place.versions}/"):
+            raise OSError(number, os.strerror(number), path)
+        return lstat(path, **words)
+
+    monkeypatch.setattr(os, "lstat", gone)
+    found = plan(Resource(shelf.place.path, "alice/X"), os.geteuid(), time.time() + 99 * DAY, Rule())
+    assert (found.trash, found.remove, found.bytes) == ((), (), 0)
+
+
+@pytest.mark.parametrize("name", ["v1", ".protected.v2"])
+def test_while_a_tag_or_pin_cannot_be_read_nothing_goes(
+    shelf: Shelf, old: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """On Gluster a link that is just being replaced says nothing."""
+    shelf.push("one more", "v1", protected=("v2",))
+    before, readlink = stamps(shelf.registry.root), os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path, **words: "" if str(path).endswith(f"/{name}") else readlink(path))
+    [left] = gc(shelf.registry, 99).left
+    assert left == f"alice/X: its tag {name} was being moved"
+    assert {path: each for path, each in stamps(shelf.registry.root).items() if "/X/" in path} == {
+        path: each for path, each in before.items() if "/X/" in path
+    }
 
 
 # what it says

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha1
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lhub.commits import find_texts, is_readable, log, see_regular, tip_of
+from lhub.commits import Texts, fault, is_readable, log, see_regular, tip_of
 from lhub.disk import digest_text
 from lhub.errors import Corrupt
 from lhub.registry import Registry
 from lhub.store import Resource
-from tests.test_checkup import Kept, copy_of, ended, instead, little_room, make_kept, overwrite, remove_object
+from tests import by_hand
+from tests.by_hand import Kept, ended, instead, little_room, overwrite, remove_object
 
-
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    """What the tests copy; none writes here."""
-    return make_kept(tmp_path_factory.mktemp("origin"))
-
-
-@pytest.fixture
-def kept(origin: Kept, tmp_path: Path) -> Kept:
-    return copy_of(origin, tmp_path / "registry")
+origin, kept = by_hand.origin, by_hand.kept
 
 
 @pytest.fixture
@@ -75,6 +69,12 @@ def keep_commit(kept: Kept, tree: str, *parents: str, message: str = "push alice
     return tip
 
 
+def find_texts(resource: Resource, wanted: Collection[str]) -> dict[str, bytes]:
+    """Those of some texts that the diary holds."""
+    texts = Texts(resource)
+    return {digest: text for digest in wanted if (text := texts.get(digest)) is not None}
+
+
 # the tip
 
 
@@ -98,6 +98,22 @@ def test_a_loose_branch_wins_over_a_packed_one(kept: Kept) -> None:
 def test_where_there_is_no_diary_there_is_no_tip_and_no_entry(tmp_path: Path) -> None:
     resource = Resource(str(tmp_path / "alice/X"), "alice/X")
     assert (tip_of(resource), list(log(resource)), find_texts(resource, {"0" * 64})) == (None, [], {})
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE])
+def test_a_branch_that_another_host_is_just_replacing_is_read_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    errors, opened = [OSError(number, os.strerror(number))] * 2, os.open
+
+    def replaced(path: str, *words: Any, **more: Any) -> int:
+        if os.path.basename(path) == "main" and errors:
+            raise errors.pop()
+        return opened(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", replaced)
+    assert tip_of(kept.resource) == branch(kept).read_text().strip()
+    assert not errors
 
 
 @pytest.mark.parametrize("text", ["", "\n", "ref: refs/heads/other\n", "0" * 39, "0" * 41, "xyz", "\0" * 41, "../x"])
@@ -194,6 +210,28 @@ def test_an_object_beyond_all_reason_is_not_read(bare: Kept) -> None:
     with pytest.raises(Corrupt, match="does not read"):
         list(log(bare.resource))
     assert not is_readable(bare.resource, tip)
+
+
+def test_entries_with_more_words_than_any_diary_has_are_not_all_read(
+    bare: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, tip = keep_tree(bare, ("100644", "a.txt", keep(bare, "blob", b"x"))), ""
+    for _ in range(10):
+        tip = keep_commit(bare, keep_tree(bare), *[tip] if tip else [], message="x" * 1000)
+    monkeypatch.setattr("lhub.commits._ALL", 8000)
+    with pytest.raises(Corrupt, match="it has more words than any"):
+        list(log(bare.resource))
+    assert "it has more words than any" in fault(bare.resource)
+    keep_commit(bare, tree, tip)
+    assert find_texts(bare.resource, {digest_text(b"x"), "0" * 64}) == {digest_text(b"x"): b"x"}
+
+
+def test_an_entry_without_a_tree_is_not_readable(bare: Kept) -> None:
+    tip = keep(bare, "commit", b"author alice <a@b> 1 +0000\n\npush alice/X\n\nAction: push\n")
+    branch(bare).write_text(tip)
+    assert not is_readable(bare.resource, tip)
+    assert "does not read" in fault(bare.resource)
+    assert find_texts(bare.resource, {"0" * 64}) == {}
 
 
 def test_an_object_that_says_less_than_it_unfolds_to_is_refused(bare: Kept) -> None:
@@ -352,7 +390,7 @@ def test_trees_within_trees_are_read_however_deep(bare: Kept) -> None:
 
 def test_a_text_is_found_in_whatever_entry_holds_it(kept: Kept) -> None:
     wanted = {digest_text(text): text for text in (b"one\n", b"two\n", b"bee\n", b"#!/bin/sh\n")}
-    assert find_texts(kept.resource, set(wanted)) == wanted
+    assert find_texts(kept.resource, wanted) == wanted
 
 
 def test_what_no_entry_holds_is_not_found(kept: Kept) -> None:
@@ -369,6 +407,13 @@ def test_a_large_file_is_no_text_of_the_diary(kept: Kept) -> None:
 def test_a_text_is_found_beside_what_does_not_read(kept: Kept, name: str) -> None:
     remove_object(kept, name)
     assert find_texts(kept.resource, {digest_text(b"one\n")}) == {digest_text(b"one\n"): b"one\n"}
+
+
+def test_a_diary_is_walked_once_however_many_texts_are_asked_for(kept: Kept) -> None:
+    texts = Texts(kept.resource)
+    assert texts.get("0" * 64) is None
+    branch(kept).unlink()
+    assert texts.get(digest_text(b"one\n")) == b"one\n"
 
 
 def test_beyond_an_entry_that_does_not_read_nothing_is_found_and_nothing_raised(kept: Kept) -> None:
@@ -389,4 +434,4 @@ def test_texts_are_found_under_names_of_any_bytes(bare: Kept) -> None:
     tip = keep_commit(bare, keep_tree(bare, *[("100644", *each) for each in zip(names, blobs, strict=True)]))
     assert is_readable(bare.resource, tip)
     wanted = {digest_text(name.encode()): name.encode() for name in names}
-    assert find_texts(bare.resource, set(wanted)) == wanted
+    assert find_texts(bare.resource, wanted) == wanted

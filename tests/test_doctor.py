@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +18,12 @@ from lhub.doctor import Oddity
 from lhub.errors import NotFound
 from lhub.layout import link_to
 from lhub.lock import held
+from lhub.mounts import Mount
 from lhub.registry import Registry
+from tests.by_hand import Kept, aside, copy_of, instead, linked_to, make_kept, moved_away, zero_the_diary
 from tests.conftest import Shell, as_caller, snapshot, write_tree
-from tests.test_checkup import Kept, aside, copy_of, instead, linked_to, make_kept, moved_away, zero_the_diary
-from tests.test_crowds import needs_root
+from tests.hosts import folder_for_all
+from tests.test_crowds import become, executor, needs_root, together
 
 FUTURE = 4_070_908_800.0  # 2099-01-01
 
@@ -269,7 +273,7 @@ def test_what_is_unusual_is_told_where_it_is(odd: Callable[[str], tuple[Kept, st
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_what_is_unusual_is_told_once_with_what_to_do(odd: Callable[[str], tuple[Kept, str, str]], name: str) -> None:
     kept, _, _ = odd(name)
-    oddities = kept.registry.doctor()
+    oddities = [oddity for oddity in kept.registry.doctor() if "you are root" not in oddity.problem]
     assert len(oddities) == 1
     assert all(oddity.problem and oddity.hint and "Errno" not in oddity.problem for oddity in oddities)
 
@@ -402,7 +406,12 @@ def test_what_another_user_made_is_not_said_to_be_fixed(kept: Kept) -> None:
     os.chown(inside(kept, "builds"), 20001, 20001)
     claimed = [oddity.path for oddity in kept.registry.doctor(fix=True) if oddity.fixed]
     assert claimed == []
-    assert sorted(told(kept)) == [".tmp.host-9-zz", "alice/X/.lhub/builds", "alice/X/.lhub/versions/.tmp.host-1-ab"]
+    assert sorted(told(kept)) == [
+        ".tmp.host-9-zz",
+        "alice/X",  # which is not all of one owner
+        "alice/X/.lhub/builds",
+        "alice/X/.lhub/versions/.tmp.host-1-ab",
+    ]
 
 
 # links are never followed
@@ -522,6 +531,187 @@ def test_clocks_that_differ_by_less_than_a_minute_are_honest(kept: Kept) -> None
     soon = time.time() + 30
     os.utime(kept.path / "latest", (soon, soon), follow_symlinks=False)
     assert told(kept) == {}
+
+
+# what the file system cannot keep
+
+
+def mounted(monkeypatch: pytest.MonkeyPatch, kind: str, *options: str) -> None:
+    """Let the registry lie on a mount of this kind."""
+    mount = Mount("/mnt", kind, "server:/", frozenset(options))
+    monkeypatch.setattr("lhub.doctor.mount_of", lambda path: mount)
+
+
+def test_what_the_mount_cannot_keep_is_said_aloud(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(monkeypatch, "nfs", "rw", "nolock", "local_lock=all", "soft")
+    found = kept.registry.doctor()
+    assert [oddity.path for oddity in found] == [".", "."]
+    assert "a lock holds on this host only" in found[0].problem
+    assert "is lost without a word" in found[1].problem
+    assert all(oddity.hint.startswith("mount it ") and not oddity.fixed for oddity in found)
+
+
+def test_a_mount_that_keeps_all_is_not_unusual(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(monkeypatch, "nfs4", "rw", "hard", "local_lock=none")
+    assert told(kept) == {}
+
+
+@needs_root
+def test_that_root_sees_all_is_said_where_there_are_others_to_see(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(monkeypatch, "ext4", "rw")
+    assert told(kept) == {}
+    kept.registry.root.chmod(0o1777)
+    assert "root reads and changes everything on ext4" in told(kept)["."]
+
+
+def test_where_no_system_tells_of_mounts_nothing_is_unusual(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lhub.doctor.mount_of", lambda path: None)
+    assert told(kept) == {}
+
+
+# teams, and what was handed over
+
+ALICE, BOB, TEAM = 20001, 20002, 20100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """A shared registry with a namespace `vision` of alice and bob, and what each of them is told."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The resource that alice made."""
+        return self.folder / "registry/vision/X"
+
+    def let(self, uid: int, work: Callable[[Registry], object], umask: int = 0o022) -> None:
+        """Let a member do something, in a process of his own."""
+
+        def be() -> None:
+            become(uid, TEAM)
+            os.umask(umask)
+            work(Registry(self.folder / "registry", namespace="vision"))
+
+        assert together(be) == [0]
+
+    def push(self, uid: int, name: str, umask: int = 0o022) -> None:
+        self.let(uid, lambda registry: registry.push(self.folder / "src", name), umask)
+
+    def told(self, uid: int, *, fix: bool = False) -> list[dict[str, Any]]:
+        """What the doctor tells a member."""
+        answer = self.folder / f"answer-{uid}"
+        self.let(uid, lambda registry: answer.write_text(json.dumps([o.to_dict() for o in registry.doctor(fix=fix)])))
+        return list(json.loads(answer.read_text()))
+
+    def paths(self, uid: int) -> list[str]:
+        """Where something is unusual, for a member."""
+        return [oddity["path"] for oddity in self.told(uid)]
+
+
+@pytest.fixture
+def team() -> Iterator[Team]:
+    """A team whose alice made X, under an umask that lets nobody else in."""
+    with folder_for_all() as path:
+        folder = Path(path)
+        first = Registry(folder / "first", namespace="root")  # loads what another user may not be able to
+        first.push(executor(folder / "src", "x"), "X")
+        first.doctor()
+        Registry(folder / "registry").init(shared=True)
+        team = Team(folder=folder)
+        team.let(ALICE, lambda own: own.create_namespace("vision", group=str(TEAM)))
+        team.push(ALICE, "X", 0o077)
+        yield team
+
+
+@needs_root
+def test_a_team_s_namespace_as_pushes_of_many_left_it_has_nothing_unusual(team: Team) -> None:
+    team.push(BOB, "X", 0o077)
+    team.push(BOB, "Y", 0o077)
+    team.let(BOB, lambda registry: registry.visibility("vision/Y", "private"))
+    team.let(ALICE, lambda registry: registry.tag("vision/Y", "v1"))
+    assert (team.told(ALICE), team.told(BOB)) == ([], [])
+
+
+CLOSED: dict[str, tuple[str, int]] = {
+    "the inside": (".lhub", 0o2700),
+    "a folder that lost its setgid": (".lhub/builds", 0o775),
+    "the versions": (".lhub/versions", 0o2755),
+    "the diary": (".lhub/history.git", 0o2700),
+    "the lock": (".lhub/lock", 0o600),
+    "a file that others cannot read": (".lhub/recorded.json", 0o600),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("name", CLOSED)
+def test_what_a_colleague_cannot_go_on_with_is_told_with_whose_it_is(team: Team, name: str) -> None:
+    place, mode = CLOSED[name]
+    os.chmod(team.path / place, mode)
+    found = {oddity["path"]: oddity for oddity in team.told(ALICE)}
+    assert f"vision/X/{place}" in found
+    assert "uid-20001" in found[f"vision/X/{place}"]["problem"]
+
+
+@needs_root
+@pytest.mark.parametrize("name", CLOSED)
+def test_its_owner_opens_it_to_his_team_and_nobody_else_does(team: Team, name: str) -> None:
+    place, mode = CLOSED[name]
+    os.chmod(team.path / place, mode)
+    assert [oddity for oddity in team.told(BOB, fix=True) if oddity["fixed"]] == []
+    assert [oddity["fixed"] for oddity in team.told(ALICE, fix=True)] == [True]
+    assert (team.told(ALICE), team.told(BOB)) == ([], [])
+    team.push(BOB, "X")
+
+
+@needs_root
+def test_a_resource_that_a_colleague_cannot_enter_is_told_to_him_with_whose_it_is(team: Team) -> None:
+    os.chmod(team.path, 0o700)
+    [found] = team.told(BOB)
+    assert (found["path"], found["fixed"]) == ("vision/X", False)
+    assert found["problem"] == "its mode is 0700, so uid-20001 alone can enter it"
+    assert {oddity["path"]: oddity["fixed"] for oddity in team.told(ALICE, fix=True)} == {
+        "vision/X": True,
+        "vision/X/.lhub/history.git": True,  # which had not been told that it is private now
+    }
+    assert stat.S_IMODE(team.path.stat().st_mode) == 0o2770
+    assert team.told(BOB) == []
+
+
+@needs_root
+def test_a_folder_of_another_group_is_given_back_to_the_team(team: Team) -> None:
+    os.chown(team.path / ".lhub/versions", ALICE, ALICE)
+    os.chmod(team.path / ".lhub/versions", 0o2775)
+    [found] = team.told(BOB)
+    assert "its group is gid-20001" in found["problem"]
+    assert [oddity["fixed"] for oddity in team.told(ALICE, fix=True)] == [True]
+    status = (team.path / ".lhub/versions").stat()
+    assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (TEAM, 0o2775)
+
+
+@needs_root
+def test_a_team_s_namespace_that_lost_its_sticky_bit_gets_it_back_from_its_owner(team: Team) -> None:
+    os.chmod(team.path.parent, 0o2775)
+    assert team.paths(BOB) == ["vision"]
+    assert [oddity["fixed"] for oddity in team.told(ALICE, fix=True)] == [True]
+    assert stat.S_IMODE(team.path.parent.stat().st_mode) == 0o3775
+
+
+@needs_root
+def test_what_a_hand_over_left_to_the_one_who_went_is_told_to_who_came(kept: Kept) -> None:
+    for path in (kept.path.parent, kept.path, *kept.path.rglob("*")):
+        os.lchown(path, BOB, BOB)
+    registry = as_caller(kept.registry, "alice")
+    registry.session = replace(registry.session, person=replace(registry.session.person, uid=BOB))
+    assert registry.doctor() == []
+    os.lchown(kept.path / "latest", ALICE, ALICE)
+    os.chown(inside(kept, "versions"), ALICE, ALICE)
+    [found] = registry.doctor()
+    assert found.path == "alice/X"
+    assert found.problem == "2 files or folders in it belong to uid-20001, the namespace to uid-20002"
+    assert found.hint == (
+        f"who hands over finishes it on the file server: chown -R uid-20002 {kept.registry.root}/alice"
+    )
 
 
 # the answer

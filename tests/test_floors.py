@@ -24,6 +24,7 @@ FLOORS: dict[str, set[str]] = {
     "GROUND": {"errors", "names", "moments", "tags", "tree", "access", "manifest", "layout", "diary", "verifier"},
     "FIRST": {
         "disk",
+        "mounts",
         "lock",
         "folder",
         "store",
@@ -36,9 +37,10 @@ FLOORS: dict[str, set[str]] = {
         "checkup",
         "repair",
     },
-    "SECOND": {"kinds", "builds", "bundle"},
+    "SECOND": {"kinds", "builds", "parcel", "packer", "bundle"},
     "THIRD": {
         "session",
+        "spaces",
         "publish",
         "fetch",
         "shelf",
@@ -60,7 +62,7 @@ DOORS = {"door", "cli"}
 TOOLS: dict[str, set[str]] = {
     "git": set(),
     "gitdb": {"commits"},  # GitPython's object database
-    "tarfile": {"bundle"},
+    "tarfile": {"packer", "bundle"},
     "difflib": {"comparison"},
     "subprocess": {"history"},
     "multiprocessing": set(),
@@ -70,6 +72,7 @@ TOOLS: dict[str, set[str]] = {
     "click": {"cli"},
     "ctypes": {"disk"},
     "pwd": {"identity"},
+    "grp": {"identity"},
     "tempfile": {"history"},
     "shutil": set(),
     "pathlib": {"registry"},
@@ -140,6 +143,7 @@ OUTSIDE_USES = {
     ("fetch", "os.path.realpath"): "whether a destination lies in the registry or holds it, seen through links",
     ("folder", "os.path.realpath"): "the folder to push, and where its links lead",
     ("history", "os.environ"): "PATH finds git",
+    ("mounts", "os.path.realpath"): "a path lies where its links lead",
     ("bundle", "os.path.realpath"): "the bundle to read, an argument: a link to it is followed",
 }
 
@@ -159,6 +163,7 @@ WRITE_USES = {
     ("lock", "os.O_RDWR"): "the lock file, which filelock takes as a descriptor",
     ("lock", "os.O_CREAT"): "as above; it is no content of a registry",
     ("lock", "os.fchmod"): "as above, with a mode that no umask changes",
+    ("lock", "os.fchown"): "as above, of the group that its folder is of",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "os.makedirs"): "folders at the destination, not in a registry",
     ("fetch", "os.mkdir"): "the folder beside the destination",

@@ -273,8 +273,13 @@ def test_a_resource_yaml_in_another_style_is_read_too(text: str) -> None:
 
 def test_the_format_is_read_in_any_style() -> None:
     assert [read_format(text, "m.yaml") for text in (format_text().encode(), b"{format: 1}", b"format: 1 # one")] == [
-        None
+        False
     ] * 3
+
+
+def test_a_registry_may_ask_for_its_mount() -> None:
+    text = format_text(require_mount=True)
+    assert (text, read_format(text.encode(), "registry.yaml")) == ("format: 1\nrequire_mount: true\n", True)
 
 
 # bad documents get a clear error, and quickly

@@ -23,8 +23,8 @@ from lhub.registry import Registry
 from lhub.store import Resource
 from lhub.tags import Links
 from lhub.verification import Verified
-from tests.conftest import as_caller, read_tree, snapshot, write_tree
-from tests.test_checkup import (
+from tests import by_hand
+from tests.by_hand import (
     HOSTILE,
     SOURCE,
     VERSION_CASES,
@@ -37,7 +37,6 @@ from tests.test_checkup import (
     flip,
     instead,
     kept_at,
-    make_kept,
     moved_away,
     overwrite,
     publish,
@@ -47,30 +46,17 @@ from tests.test_checkup import (
     untagged,
     zero_the_diary,
 )
+from tests.conftest import as_caller, read_tree, snapshot, write_tree
+
+origin, kept, hurried = by_hand.origin, by_hand.kept, by_hand.hurried
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    """What the tests copy; none writes here."""
-    return make_kept(tmp_path_factory.mktemp("origin"))
-
-
-@pytest.fixture
-def kept(origin: Kept, tmp_path: Path) -> Kept:
-    return copy_of(origin, tmp_path / "registry")
 
 
 @pytest.fixture
 def backup(origin: Kept, tmp_path: Path) -> Kept:
     """Another registry with the same, whole."""
     return copy_of(origin, tmp_path / "backup")
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lhub.checkup._PAUSE", 0.0)  # nobody else changes anything
 
 
 def repair(kept: Kept, *, good: Kept | None = None) -> Verified:

@@ -17,6 +17,7 @@ from lhub.identity import person
 from lhub.names import Ref, parse_ref
 from lhub.registry import Registry
 from lhub.session import Session, first_of
+from lhub.spaces import claim, claim_unnamed, make_root, swept
 from lhub.store import Resource, Vanished
 from tests.conftest import snapshot, write_tree
 from tests.test_order import in_a_child
@@ -85,7 +86,7 @@ def test_a_registry_yaml_that_is_no_file_hangs_nobody(session: Session, kind: st
 def test_a_registry_is_made_once(tmp_path: Path) -> None:
     said: list[str] = []
     session = at(tmp_path / "new", notes=said.append)
-    assert (session.make_root(), session.make_root()) == (True, False)
+    assert (make_root(session), make_root(session)) == (True, False)
     assert said == [f"made the registry {tmp_path}/new"]
     assert stat.S_IMODE(os.stat(tmp_path / "new").st_mode) == 0o755
 
@@ -93,15 +94,15 @@ def test_a_registry_is_made_once(tmp_path: Path) -> None:
 def test_no_registry_is_made_without_a_parent_or_among_other_things(tmp_path: Path) -> None:
     write_tree(tmp_path, {"mine/thesis.txt": "x"})
     with pytest.raises(NotFound, match=r"cannot be made, .* is not there"):
-        at(tmp_path / "no/new").make_root()
+        make_root(at(tmp_path / "no/new"))
     with pytest.raises(Conflict, match="holds other things and is not a registry"):
-        at(tmp_path / "mine").make_root()
+        make_root(at(tmp_path / "mine"))
     assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
 
 
 def test_scratch_of_one_s_own_is_swept_and_all_else_stays(session: Session) -> None:
     place = write_tree(Path(session.root), {".tmp.dead": "x", "README": "x", ".tmp": "x"})
-    assert set(session.swept(session.root)) == set(os.listdir(place)) == {"README", ".tmp", "alice", "registry.yaml"}
+    assert set(swept(session, session.root)) == set(os.listdir(place)) == {"README", ".tmp", "alice", "registry.yaml"}
 
 
 def test_no_two_names_for_scratch_are_one(session: Session) -> None:
@@ -123,18 +124,18 @@ def test_no_name_of_a_host_leads_out_of_a_folder(session: Session, host: str) ->
 def test_what_is_no_name_is_claimed_by_nobody(session: Session, name: str) -> None:
     before = snapshot(Path(session.root))
     with pytest.raises(UsageError):
-        session.claim(name)
+        claim(session, name)
     assert snapshot(Path(session.root)) == before
 
 
 def test_a_namespace_that_differs_only_by_case_is_refused(session: Session) -> None:
     with pytest.raises(Conflict, match="Alice differs only by case from alice"):
-        session.claim("Alice")
+        claim(session, "Alice")
 
 
 def test_a_namespace_is_claimed_again_by_its_owner(session: Session) -> None:
     before = snapshot(Path(session.root))
-    session.claim("alice")
+    claim(session, "alice")
     assert snapshot(Path(session.root)) == before
 
 
@@ -145,12 +146,12 @@ def test_what_stands_in_place_of_a_namespace_belongs_to_nobody(session: Session,
     assert not session.owns("bob")
     assert not session.is_space("bob")
     with pytest.raises(LhubError):
-        replace(session, caller="bob").claim("bob")
+        claim(replace(session, caller="bob"), "bob")
     assert not (tmp_path / "namespace.yaml").exists()
 
 
 def test_namespaces_are_told_in_order_and_what_is_none_is_passed_over(registry: Registry, tmp_path: Path) -> None:
-    registry.session.claim_unnamed()
+    claim_unnamed(registry.session)
     for name in ("zoe", "bob"):
         registry.login(name)
     write_tree(registry.root, {"a b/x": "", "file": "", ".hidden/x": ""})
@@ -272,7 +273,7 @@ def as_nobody(deed: Callable[[], object]) -> int:
 
 def test_a_registry_that_may_not_be_read_is_denied_by_its_name(square: Path) -> None:
     root = square / "registry"
-    at(root).make_root()
+    make_root(at(root))
     root.chmod(0o700)
 
     def deed() -> None:
@@ -284,7 +285,7 @@ def test_a_registry_that_may_not_be_read_is_denied_by_its_name(square: Path) -> 
 
 def test_another_user_s_namespace_is_not_claimed_and_not_one_s_own(square: Path) -> None:
     session = at(square / "registry")
-    session.claim("alice")
+    claim(session, "alice")
 
     def deed() -> None:
         theirs = at(square / "registry")
@@ -292,7 +293,7 @@ def test_another_user_s_namespace_is_not_claimed_and_not_one_s_own(square: Path)
         assert not theirs.place("alice", "X").own
         for name, words in (("alice", "belongs to somebody else"), ("bob", "you may not make the namespace bob")):
             with pytest.raises(Denied, match=words):
-                theirs.claim(name)
+                claim(theirs, name)
 
     assert as_nobody(deed) == 0
 

@@ -23,9 +23,12 @@ from lhub.errors import LhubError, NotFound, UsageError
 from lhub.layout import link_to
 from lhub.registry import Registry
 from lhub.verification import Finding, Verified
+from tests import by_hand
+from tests.by_hand import CASES, Kept, ended, flip, instead, make_kept
 from tests.conftest import Shell, as_caller, snapshot, write_tree
-from tests.test_checkup import CASES, Kept, copy_of, ended, flip, instead, make_kept
 from tests.test_crowds import Crowd, become, needs_root, together
+
+kept, hurried = by_hand.kept, by_hand.hurried
 
 for room in walk_packages(lhub.__path__, "lhub."):
     import_module(room.name)  # once here: another user may not read the folder that lhub lies in
@@ -44,16 +47,6 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     write_tree(small, {"config.yml": "jtype: Small\n"})
     as_caller(kept.registry, None).push(small, "Small", secret="sesame-sesame", private=True)
     return kept
-
-
-@pytest.fixture
-def kept(origin: Kept, tmp_path: Path) -> Kept:
-    return copy_of(origin, tmp_path / "registry")
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lhub.checkup._PAUSE", 0.0)  # nobody else changes anything
 
 
 def other(kept: Kept, name: str) -> Path:

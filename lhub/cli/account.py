@@ -1,4 +1,4 @@
-"""Who one is and where: init, login, logout, whoami."""
+"""Who one is: login, logout, whoami."""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ import click
 from lhub.cli import show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
-
-
-@click.command("init")
-@click.argument("folder", metavar="[ROOT]", required=False)
-@root_option
-@click.pass_context
-def init_command(ctx: click.Context, folder: str | None, root: str | None) -> None:
-    """Make a registry.
-
-    Nothing happens if one stands there already. Without ROOT it is the default one.
-
-    \b
-    Example:
-      lhub init /mnt/data/registry
-    """
-    place = registry(ctx, root if folder is None else folder, writes=True, anonymous=True)
-    place.init()
-    click.echo(f"{place.session.root} is a registry")
 
 
 @click.command("login")
@@ -41,12 +23,11 @@ def login_command(ctx: click.Context, name: str | None, root: str | None, as_jso
     Example:
       lhub login alice
     """
-    from lhub import door, identity
+    from lhub import door
 
     place = registry(ctx, root, writes=True, anonymous=True)
     name = place.session.person.account if name is None else name
-    place.login(name)
-    identity.remember(door.home(), name)
+    door.login(place, name)
     if as_json:
         show.as_json({"namespace": name, "root": place.session.root})
     else:

@@ -33,7 +33,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         ("log", "diff", "tag", "untag", "rollback", "visibility", "delete", "restore"), "versions"
     ),
     "Care": dict.fromkeys(("verify", "doctor", "gc", "export", "import", "copy", "adopt"), "care"),
-    "Teams": {"init": "account"},
+    "Teams": {"init": "teams", "namespace": "teams"},
     "Doors": {"completion": "completion"},
     "Jina's names": {"auth": "jina", "hub": "jina"},
 }

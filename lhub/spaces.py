@@ -1,0 +1,329 @@
+"""The root and the namespaces: made, claimed, shared, with the owner, group and modes that the kernel shall enforce.
+
+Whoever makes a folder owns it: the first to claim a name has it. A registry for several users has a sticky root, a
+team's namespace a sticky folder of its group (setgid, so that all in it is the group's too): everybody may make names
+there, nobody may move or remove another's.
+
+>>> import tempfile
+>>> from lhub.session import Session, person
+>>> session = Session(root=tempfile.mkdtemp() + "/registry", caller=None, person=person())
+>>> make_root(session), make_root(session)
+(True, False)
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from lhub.disk import is_folder, refresh
+from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
+from lhub.identity import account_of, gid_of, group_of
+from lhub.layout import (
+    ONE_PERSON,
+    SCRATCH,
+    SHARED_ROOT,
+    TEAM_SPACE,
+    NamespaceFolder,
+    modes_of,
+)
+from lhub.manifest import format_text
+from lhub.names import is_space, parse_namespace, twin
+from lhub.session import Session
+from lhub.store import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """Who may make names in a folder: its mode, and the group (a gid) if it is one group's."""
+
+    mode: int
+    gid: int | None = None
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        if self.gid is not None:
+            return f"the group {group_of(self.gid)}"
+        return "every user" if self.mode & 0o002 else "its owner"
+
+
+ALONE = Sharing(mode=ONE_PERSON.public)
+
+
+def sharing(session: Session, *, shared: bool, group: str | None) -> Sharing:
+    """What `--shared` and `--group` mean; raises UsageError, NotFound, Denied for a group that is not the caller's."""
+    if shared and group is not None:
+        raise UsageError("--shared and --group exclude each other", hint="give one of them, or none")
+    if group is None:
+        return Sharing(mode=SHARED_ROOT) if shared else ALONE
+    gid = gid_of(group)
+    if gid is None:
+        raise NotFound(f"there is no group {group} on this machine", hint="getent group lists them")
+    if session.person.uid != 0 and gid not in session.person.groups:
+        raise Denied(f"you are not in the group {group}", hint="one of its members can do this, or an administrator")
+    return Sharing(mode=TEAM_SPACE, gid=gid)
+
+
+# the root
+
+
+def make_root(session: Session, wanted: Sharing | None = None, *, require_mount: bool = False) -> bool:
+    """Make the registry if it is not there, or share the one that is; False when it stood already."""
+    try:
+        session.read_root()
+    except NotFound:
+        session.see_mounted(require_mount)
+        _make_root(session, wanted or ALONE, require_mount=require_mount)
+        made = True
+    else:
+        swept(session, session.root)
+        if require_mount and not session.requires_mount():
+            raise Conflict(
+                f"{session.root} stands already, made without --require-mount",
+                hint="add the line `require_mount: true` to its registry.yaml, which its owner can",
+            )
+        made = False
+    if wanted is not None and wanted is not ALONE:
+        _share(session, session.root, wanted)
+        if os.stat(session.root).st_uid == session.uid:  # else an administrator prepared it, who can do this as well
+            claim_unnamed(session)
+    return made
+
+
+def _make_root(session: Session, wanted: Sharing, *, require_mount: bool) -> None:
+    root = session.root
+    parent = os.path.dirname(root) or "/"
+    if not os.path.isdir(parent):
+        raise NotFound(f"{root} cannot be made, {parent} is not there", hint=f"mkdir -p {parent}")
+    try:
+        made = session.pen.make_folder(root, wanted.mode if wanted.gid is None else ONE_PERSON.public)
+        others = swept(session, root)
+        if others and "registry.yaml" not in others:
+            raise Conflict(f"{root} holds other things and is not a registry", hint="name an empty or a new folder")
+        text = format_text(require_mount=require_mount).encode()
+        session.pen.create(session.folder.file, text, 0o644, scratch=f"{root}/{SCRATCH}{session.unique()}")
+        session.pen.sync_folder(root)
+        if made:
+            session.pen.sync_folder(parent)
+    except PermissionError:
+        raise Denied(f"{root} cannot be written by you", hint="--root or LHUB_ROOT names another place") from None
+    session.read_root()
+    session.notes(f"made the registry {root}")
+
+
+def _share(session: Session, path: str, wanted: Sharing) -> None:
+    """Give a folder of one's own the group and mode of `wanted`, and see that both stick."""
+    if _is_shared(path, wanted):
+        return
+    try:
+        if wanted.gid is not None and os.lstat(path).st_gid != wanted.gid:
+            session.pen.set_group(path, wanted.gid)  # takes setgid away, so the mode comes second
+        session.pen.set_mode(path, wanted.mode)
+    except PermissionError:
+        raise Denied(
+            f"{path} cannot be given to {wanted.words} by you", hint="its owner can, if the file server knows the group"
+        ) from None
+    if not _is_shared(path, wanted):
+        raise LhubError(
+            f"{path} cannot be shared with {wanted.words}: this file system does not keep modes or groups",
+            hint="lhub selftest tells what it keeps",
+        )
+    session.pen.sync_folder(path)
+
+
+def _is_shared(path: str, wanted: Sharing) -> bool:
+    status = os.lstat(path)
+    return stat.S_IMODE(status.st_mode) == wanted.mode and wanted.gid in (None, status.st_gid)
+
+
+# namespaces
+
+
+def claim(session: Session, name: str) -> None:
+    """Make a namespace one's own by making its folder; Denied: it is somebody else's, Conflict: a case twin."""
+    folder = session.folder.namespace(parse_namespace(name))
+    make_root(session)
+    swept(session, session.root)
+    no_twin_space(session, name)
+    with _may_make(session, name):
+        made = session.pen.make_folder(folder.path, ONE_PERSON.public)
+    if not made and not session.owns(name):
+        raise Denied(f"the namespace {name} belongs to somebody else", hint="lhub login with another name")
+    _describe(session, folder, ONE_PERSON.public)
+    if made:
+        session.pen.sync_folder(session.root)
+
+
+def login(session: Session, name: str) -> None:
+    """Claim a namespace; whose it is, if it is a team's, is told: what is pushed there others may change."""
+    claim(session, name)
+    status = os.lstat(session.folder.namespace(name).path)
+    if session.is_team(name) and status.st_uid != session.uid:
+        maker = account_of(status.st_uid)
+        session.notes(f"{name} is the namespace of the group {group_of(status.st_gid)}, made by {maker}")
+
+
+def create(session: Session, name: str, group: str | None) -> bool:
+    """Make a namespace, a group's if one is named; False when it stood already just so."""
+    folder = session.folder.namespace(parse_namespace(name))
+    wanted = sharing(session, shared=False, group=group)
+    make_root(session)
+    if is_folder(folder.path) and os.path.lexists(folder.file):
+        _refuse_other(session, name, wanted)
+        return False
+    if wanted.gid is None:
+        claim(session, name)
+        return True
+    no_twin_space(session, name)
+    with _may_make(session, name):
+        if not session.pen.make_folder(folder.path, 0o700) and not session.owns(name):  # a kill may have left it
+            raise Denied(f"the namespace {name} belongs to somebody else", hint="choose another name")
+    _share(session, folder.path, wanted)
+    _describe(session, folder, wanted.mode)
+    session.pen.sync_folder(session.root)
+    return True
+
+
+@contextmanager
+def _may_make(session: Session, name: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError:
+        raise Denied(
+            f"you may not make the namespace {name} in {session.root}", hint="the registry's owner decides who may"
+        ) from None
+
+
+def _refuse_other(session: Session, name: str, wanted: Sharing) -> None:
+    """Raise when a namespace that stands is not what is asked for."""
+    status = os.lstat(session.folder.namespace(name).path)
+    if not session.owns(name):
+        raise Denied(f"the namespace {name} belongs to somebody else", hint="choose another name")
+    if wanted.gid is not None and not (session.is_team(name) and status.st_gid == wanted.gid):
+        stands = f"of the group {group_of(status.st_gid)}" if session.is_team(name) else "one person's"
+        raise Conflict(
+            f"the namespace {name} stands already and is {stands}",
+            hint=f"make one of another name, then lhub copy {name}/X --to {session.root} --as ITS-NAME",
+        )
+
+
+def swept(session: Session, folder: str) -> list[str]:
+    """The names in a folder, after removing the scratch files that a kill of one's own left there."""
+    names = os.listdir(folder)
+    for name in names:
+        if name.startswith(SCRATCH):
+            with suppress(FileNotFoundError):  # somebody else sweeps too
+                status = os.lstat(f"{folder}/{name}")
+                if status.st_uid == session.uid and not stat.S_ISDIR(status.st_mode):
+                    session.pen.unlink(f"{folder}/{name}")
+    return [name for name in names if not name.startswith(SCRATCH)]
+
+
+def _describe(session: Session, folder: NamespaceFolder, mode: int) -> None:
+    """Finish a namespace: its mode, its namespace.yaml; one that is finished is left alone."""
+    if "namespace.yaml" in swept(session, folder.path):
+        return
+    if modes_of(os.lstat(folder.path).st_mode) is ONE_PERSON:
+        session.pen.make_folders([folder.path], mode)
+    modes = modes_of(os.lstat(folder.path).st_mode)
+    scratch = f"{folder.path}/{SCRATCH}{session.unique()}"
+    session.pen.create(folder.file, format_text().encode(), modes.file, scratch=scratch)
+    session.pen.sync_folder(folder.path)
+
+
+def no_twin_space(session: Session, namespace: str | None) -> None:
+    """Raise Conflict when a namespace stands whose name differs only by case."""
+    if namespace and is_folder(session.root) and (other := twin(namespace, os.listdir(session.root))):
+        raise Conflict(f"{namespace} differs only by case from {other}, which stands", hint="choose another name")
+
+
+# what has no namespace, and what was deleted
+
+
+def claim_unnamed(session: Session) -> None:
+    """Make the folder of resources without a namespace, which the owner of the root does."""
+    make_root(session)
+    root = os.stat(session.root)
+    folder = session.folder.namespace(None)
+    if os.path.lexists(folder.path) and not session.is_space(None):
+        raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
+    mine = root.st_uid == session.uid
+    shared = stat.S_IMODE(root.st_mode) if root.st_mode & stat.S_ISVTX and root.st_mode & 0o022 else None
+    if os.path.lexists(folder.file) and (not mine or not shared or _is_shared(folder.path, Sharing(mode=shared))):
+        swept(session, folder.path)
+        if mine:
+            make_trash(session, None)
+        return
+    if not mine:
+        raise Denied(
+            f"{session.root} takes nothing without a namespace yet",
+            hint="its owner makes the place by a first such push",
+        )
+    session.pen.make_folders([folder.path], ONE_PERSON.public)
+    if shared:
+        gid = root.st_gid if shared & stat.S_ISGID else None
+        _share(session, folder.path, Sharing(mode=shared, gid=gid))
+    make_trash(session, None)
+    _describe(session, folder, shared or ONE_PERSON.public)
+    session.pen.sync_folder(session.root)
+
+
+def make_trash(session: Session, namespace: str | None) -> None:
+    """Make the place of deleted resources, with the mode of its namespace; whoever owns it could empty it."""
+    folder = session.folder.namespace(namespace)
+    space = os.lstat(folder.path)
+    made = not os.path.lexists(folder.trash)
+    session.pen.make_folders([folder.trash], stat.S_IMODE(space.st_mode))
+    if made:
+        session.pen.sync_folder(folder.path)
+    trash = os.lstat(folder.trash)
+    honest = trash.st_uid in (space.st_uid, session.uid) or (namespace is not None and session.is_team(namespace))
+    if not stat.S_ISDIR(trash.st_mode) or not honest:
+        raise Denied(
+            f"{folder.trash} was made by somebody else, who could empty it", hint="its namespace's owner removes it"
+        )
+
+
+def clear_leftover(session: Session, namespace: str | None, resource: Resource) -> None:
+    """Make room where a first push was killed; what it staged is with who pushed it."""
+    from lhub.change import clear_leftover as clear  # with filelock
+
+    make_trash(session, namespace)
+    aside = session.folder.namespace(namespace).gone(session.unique())
+    clear(resource, session.modes(namespace), session.writer(), aside)
+
+
+# what is there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """A namespace as the kernel sees it: whose, and the group if it is a team's; `own`: the caller may push there."""
+
+    name: str
+    owner: str
+    group: str | None
+    own: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub namespace list --json` prints it."""
+        return {"name": self.name, "owner": self.owner, "group": self.group, "own": self.own}
+
+
+def spaces(session: Session) -> list[Space]:
+    """Every namespace of the registry, by name."""
+    session.read_root()
+    refresh(session.root)
+    found = []
+    for name in sorted(filter(is_space, os.listdir(session.root))):
+        with suppress(FileNotFoundError):
+            status = os.lstat(session.folder.namespace(name).path)
+            if stat.S_ISDIR(status.st_mode) and name != session.folder.namespace(None).path.rpartition("/")[2]:
+                group = group_of(status.st_gid) if session.is_team(name) else None
+                owner = account_of(status.st_uid)
+                found.append(Space(name=name, owner=owner, group=group, own=session.owns(name)))
+    return found
