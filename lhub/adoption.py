@@ -17,13 +17,14 @@ from functools import partial
 from typing import Any
 
 from lhub.diary import Entry
-from lhub.disk import Pen, digest_of, digest_text, listed, open_file
+from lhub.disk import Pen
 from lhub.errors import LhubError, NotFound, UsageError
 from lhub.exchange import Carried, receive_all
 from lhub.folder import Packing, scan
 from lhub.kinds import docarray, recognise
 from lhub.manifest import manifest_of
 from lhub.names import LATEST, name_faults, parse_namespace, tag_faults
+from lhub.opening import digest_of, digest_text, listed, open_file
 from lhub.session import Session
 from lhub.staging import Opener, Staged, hashed, known, opened_file
 from lhub.tree import File, tree_of

@@ -20,12 +20,13 @@ from hashlib import sha256
 
 from lhub.commits import log, tip_of
 from lhub.diary import Entry
-from lhub.disk import Pen, digest_text, open_file
+from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, UsageError, clean, listing
 from lhub.folder import path_faults
 from lhub.layout import PIN, STAGING, ResourceFolder, VersionFolder, is_private, locate, read_link
 from lhub.manifest import HUGE, LARGE, SMALL, read_format, read_kind, read_manifest
 from lhub.names import UNNAMED, is_inside, is_tag
+from lhub.opening import digest_text, open_file
 from lhub.parcel import parcel_name
 from lhub.staging import Opener, Staged, known
 from lhub.store import Resource

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from lhub.commits import tip_of
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import Pen, listed, says
+from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
@@ -25,6 +25,7 @@ from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, going, is_pr
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.moments import timestamp
+from lhub.opening import listed, says
 from lhub.staging import ENDS, LOOKED_AT, Staged, agrees, drop
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
@@ -178,14 +179,20 @@ class Change:
                 with suppress(PermissionError):  # a colleague's, who sweeps it himself
                     drop(self.pen, f"{self.place.versions}/{name}")
 
-    def _bring_back(self, version: str) -> bool:
-        """Take a version out of the trash; False when it is not there."""
+    def _bring_back(self, version: str, *, dying: bool = True) -> bool:
+        """Take a version out of the trash; False when it is not there.
+
+        What is `dying`, already being removed, is brought back for a tag that names it, never to be named anew.
+        """
         name = self.resource.in_trash(version)
-        if name is None:  # a collection that was killed, and whose lock did not hold, may have begun to remove it
+        if name is None and dying:  # a collection that was killed may have begun to remove it
             name = next((name for name in os.listdir(self.place.versions) if going(name) == version), None)
         if name is None:
             return False
-        self.pen.rename(f"{self.place.versions}/{name}", self.place.version(version).path)
+        try:
+            self.pen.rename(f"{self.place.versions}/{name}", self.place.version(version).path)
+        except FileNotFoundError:  # a collection without our lock brought it back itself, or took it
+            return version in os.listdir(self.place.versions)
         self.pen.sync_folder(self.place.versions)
         return True
 
@@ -298,7 +305,7 @@ class Change:
         final = self.place.version(staged.id).path
         for _ in range(3):
             if staged.folder is None:
-                if self.resource.has(staged.id) or self._bring_back(staged.id):
+                if self.resource.has(staged.id) or self._bring_back(staged.id, dying=False):
                     self.pen.sync_folder(self.place.versions)  # who renamed it may have died before he did
                     return False
                 raise Vanished(f"{self.resource.name}@{staged.id[:12]} was collected meanwhile", hint="push it again")
@@ -358,7 +365,7 @@ class Change:
 
         A collection that noted it waits anew once it was tagged: the note goes before the link is made.
         """
-        if not self.resource.has(version) and not (self.resource.in_trash(version) and self._bring_back(version)):
+        if not self.resource.has(version) and not self._bring_back(version, dying=False):
             raise Vanished(f"{self.resource.name}@{version[:12]} was collected meanwhile", hint="push it again")
         if os.path.lexists(self.place.seen(version)):
             self.pen.unlink(self.place.seen(version))

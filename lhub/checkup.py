@@ -11,19 +11,20 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lhub.commits import fault, is_readable, log, tip_of
 from lhub.diary import Recorded, missing, replay
-from lhub.disk import GONE, digest_of, listed, open_folder, opened_beneath, paths_below, says
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
-from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to
+from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to, trashed
 from lhub.lock import is_free
+from lhub.opening import GONE, digest_of, listed, open_folder, opened_beneath, paths_below, says
 from lhub.store import Resource, Version
 
+_Lacking = tuple[str, tuple[str, ...], tuple[str, ...], str | None, str | None]
 _PAUSE = 0.5
 """Seconds after which what the diary lacks is looked at again."""
 _LOOKS = 20
@@ -49,13 +50,18 @@ class Damage:
 
 @dataclass(slots=True)
 class Tally:
-    """How many files were looked at, how many were `stale`, and what was hashed already: each inode needs it once."""
+    """How many files were looked at, how many were `stale`, the `largest` version's bytes, what was hashed already.
+
+    With a list for `lagging`, resources whose diary seems to lag are put there, to be looked at again together.
+    """
 
     quick: bool = False
     files: int = 0
     bytes: int = 0
     stale: int = 0
+    largest: int = 0
     hashed: dict[tuple[int, ...], str] = field(default_factory=dict)
+    lagging: list[Resource] | None = None
 
     def digest(self, descriptor: int, status: os.stat_result) -> str:
         """SHA-256 of an open file."""
@@ -75,16 +81,17 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
         yield from examine_version(resource, only, tally)
         return
     yield from _kind(resource)
-    yield from _tags(resource)
-    digests: set[str] = set()
-    named = {tag.version for tag in resource.links().tags.values() if resource.keeps(tag.version)}  # in the trash too
     lying = {entry.name for entry in listed(resource.folder.versions)}
+    kept = {trashed(name) or name for name in lying}
+    yield from _tags(resource, kept)
+    digests: set[str] = set()
+    named = {tag.version for tag in resource.links().tags.values() if tag.version in kept}  # in the trash too
     if not lying and not named and not resource.links().tags:
         yield Damage(problem="the folder of its versions is missing, or empty")
     for version in sorted(named.union(filter(is_version, lying))):
         yield from examine_version(resource, version, tally, digests)
     yield from _blobs(resource, tally, digests)
-    yield from _diary(resource, quick=tally.quick)
+    yield from _diary(resource, tally)
 
 
 def _kind(resource: Resource) -> Iterator[Damage]:
@@ -100,12 +107,12 @@ def _kind(resource: Resource) -> Iterator[Damage]:
         yield Damage(problem=str(error), hint=error.hint)
 
 
-def _tags(resource: Resource) -> Iterator[Damage]:
+def _tags(resource: Resource, kept: set[str]) -> Iterator[Damage]:
     links = resource.links()
     for name, why in links.odd.items():
         yield Damage(problem=why, tag=name.removeprefix(PIN), hint="push or tag it again, or remove the name by hand")
     for name, tag in links.tags.items():
-        if not resource.keeps(tag.version):
+        if tag.version not in kept and not resource.has(tag.version):
             said = f"the tag {name} names version {tag.version[:12]}, which is not there"
             yield Damage(problem=said, tag=name, version=tag.version)
         link = says(resource.folder.tag(name))
@@ -156,6 +163,7 @@ def _beside(opened: Version) -> Iterator[Damage]:
 
 def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Damage]:
     manifest, total = opened.manifest(), 0
+    tally.largest = max(tally.largest, manifest.bytes)
     try:
         folder = open_folder(FILES, beneath=opened.descriptor)
     except OSError:
@@ -172,7 +180,8 @@ def _files(opened: Version, sums: dict[str, str], tally: Tally) -> Iterator[Dama
                 with opened_beneath(folder, path) as descriptor:
                     status = os.fstat(descriptor)
                     total += status.st_size
-                    if not tally.quick and tally.digest(descriptor, status) != digest:
+                    fits = status.st_size <= manifest.bytes  # else it was not published, and may be a sparse terabyte
+                    if not tally.quick and (not fits or tally.digest(descriptor, status) != digest):
                         yield Damage(problem=f"{path} is not what was published", version=opened.id)
                     if bool(status.st_mode & 0o100) != (path in manifest.executable):
                         yield Damage(problem=f"{path} has lost or got an execute bit", version=opened.id)
@@ -202,7 +211,7 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
                 if not is_version(digest) or resource.folder.blob(digest) != f"{resource.folder.stores[1]}/{path}":
                     continue
                 standing.add(digest)
-                if not _is_blob(store, path, digest, tally):
+                if not _is_blob(store, path, digest, tally, named=digest in digests):
                     yield Damage(problem=f"the blob {digest[:12]} is not what its name says", blob=digest)
         finally:
             os.close(store)
@@ -211,11 +220,14 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
             yield Damage(problem=f"the blob {digest[:12]} is missing", blob=digest)
 
 
-def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
+def _is_blob(store: int, path: str, digest: str, tally: Tally, *, named: bool) -> bool:
     try:
         with opened_beneath(store, path) as descriptor:
             tally.files += 1
-            return tally.quick or tally.digest(descriptor, os.fstat(descriptor)) == digest
+            status = os.fstat(descriptor)
+            if status.st_size > tally.largest:  # than all files of a version: nobody's, or not what its name says
+                return not named
+            return tally.quick or tally.digest(descriptor, status) == digest
     except Corrupt:
         return False
     except OSError as error:
@@ -225,20 +237,22 @@ def _is_blob(store: int, path: str, digest: str, tally: Tally) -> bool:
 # the diary
 
 
-def _diary(resource: Resource, *, quick: bool) -> Iterator[Damage]:
+def _diary(resource: Resource, tally: Tally) -> Iterator[Damage]:
     """Whether the diary reads, whole, and tells what the links tell."""
     try:
         tip = tip_of(resource)
     except Corrupt as error:
         yield Damage(problem=f"the diary's branch: {error}", hint="its owner removes that by hand, nobody follows it")
         return
-    if tip and (why := _unread(resource, quick=quick)):
+    if tip and (why := _unread(resource, quick=tally.quick)):
         anew = "begins it anew from the versions and links"
         lost = not is_readable(resource, tip)
         hint = f"the next change {anew}" if lost else f"lhub verify {resource.name} --repair {anew}"
         yield Damage(problem=why, hint=hint, diary=True)
-    elif lacking := lags(resource):
-        yield Damage(problem=f"the diary lags: it does not tell of {lacking}", hint="the next change completes it")
+    elif tally.lagging is not None:
+        tally.lagging += [resource] if _first_look(resource) else []
+    else:
+        yield from map(lag, lagging([resource]).values())
 
 
 def _unread(resource: Resource, *, quick: bool) -> str:
@@ -252,24 +266,38 @@ def _unread(resource: Resource, *, quick: bool) -> str:
     return ""
 
 
-def lags(resource: Resource) -> str:
-    """What the diary does not tell of; only what stays just so for half a second, since a change may be going on."""
+def lagging(resources: Iterable[Resource]) -> dict[Resource, str]:
+    """Which diaries lag, and what they do not tell of.
+
+    Only what stays just so for half a second, since a change may be going on; ten seconds at most while somebody
+    changes one, and all together.
+    """
+    first = {resource: lacking for resource in resources if (lacking := _first_look(resource))}
+    for _ in range(_LOOKS if first else 0):
+        time.sleep(_PAUSE)
+        first = {resource: lacking for resource, lacking in first.items() if _first_look(resource) == lacking}
+        busy = {resource for resource in first if _is_held(resource.folder.lock) or _is_staging(resource)}
+        if not busy:
+            break
+    return {resource: _words(lacking) for resource, lacking in first.items() if not _is_staging(resource)}
+
+
+def _first_look(resource: Resource) -> list[_Lacking]:
+    """What the diary lacks now; nothing for one that does not read, which is told elsewhere, or is gone."""
     try:
-        first = _lacking(resource)
-        for _ in range(_LOOKS if first else 0):
-            time.sleep(_PAUSE)
-            if _lacking(resource) != first:
-                return ""
-            if not (_is_held(resource.folder.lock) or _is_staging(resource)):
-                break
-        if first and _is_staging(resource):
-            return ""
-    except Corrupt:
-        return ""  # that it does not read is told elsewhere
-    if not first:
-        return ""
-    tags = {tag for _, tags, untagged, _, _ in first for tag in (*tags, *untagged)}
+        return _lacking(resource)
+    except (Corrupt, OSError):
+        return []
+
+
+def _words(lacking: list[_Lacking]) -> str:
+    tags = {tag for _, tags, untagged, _, _ in lacking for tag in (*tags, *untagged)}
     return ", ".join(sorted(tags)) or "the visibility"
+
+
+def lag(what: str) -> Damage:
+    """What is wrong with a diary that does not tell of something."""
+    return Damage(problem=f"the diary lags: it does not tell of {what}", hint="the next change completes it")
 
 
 def _is_staging(resource: Resource) -> bool:
@@ -285,7 +313,7 @@ def _is_held(lock: str) -> bool:
         return False
 
 
-def _lacking(resource: Resource) -> list[tuple[str, tuple[str, ...], tuple[str, ...], str | None, str | None]]:
+def _lacking(resource: Resource) -> list[_Lacking]:
     state = replay(reversed(list(log(resource)))) if tip_of(resource) else Recorded()
     visibility = resource.visibility(resource.status())
     links = resource.links()

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from lhub.change import Change
-from lhub.disk import GONE, Pen, is_folder, listed
+from lhub.disk import Pen
 from lhub.errors import Corrupt, Denied, LhubError, LockTimeout, UsageError
 from lhub.layout import (
     PIN,
@@ -34,6 +34,7 @@ from lhub.layout import (
 )
 from lhub.lock import held
 from lhub.names import UNNAMED, is_tag
+from lhub.opening import GONE, is_folder, listed
 from lhub.session import Session
 from lhub.staging import sweep
 from lhub.store import Resource

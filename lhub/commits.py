@@ -18,15 +18,16 @@ from hashlib import sha1, sha256
 from typing import Any
 
 from lhub.diary import Entry, read_entry
-from lhub.disk import is_folder, listed, read_small
 from lhub.errors import Corrupt
-from lhub.manifest import LARGE
+from lhub.manifest import SMALL
+from lhub.opening import is_folder, listed, open_file, read_small
 from lhub.store import Resource, again
 
 HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _LONGEST, _MESSAGE = 64 << 20, 256 << 10
 """Bytes of the largest object that is read, and of the largest commit: a line, the pusher's words, and his tags."""
 _HEAD = 64
+_REF = 256
 _ALL = 256 << 20
 """Bytes of all commits together: more than any diary has."""
 _Read = Callable[[str, bytes], bytes]
@@ -35,23 +36,19 @@ _Read = Callable[[str, bytes], bytes]
 
 def tip_of(resource: Resource) -> str | None:
     """The newest commit, from the ref as a file, loose or packed; None while there is none."""
-    for path, pattern in (
-        (resource.folder.branch, r"([0-9a-f]+)\s*\Z"),
-        (f"{resource.folder.history}/packed-refs", r"(?m)^([0-9a-f]+) refs/heads/main$"),
-    ):
-        match = re.search(pattern, _text(path))
-        tip = str(match[1]) if match else ""
-        if HEX.fullmatch(tip):
-            return tip
-    return None
+    tip = _text(resource.folder.branch, limit=_REF).strip()
+    if not HEX.fullmatch(tip):
+        packed = _text(f"{resource.folder.history}/packed-refs", limit=SMALL).split("\n")
+        tip = next((line.partition(" ")[0] for line in packed if line.endswith(" refs/heads/main")), "")
+    return tip if HEX.fullmatch(tip) else None
 
 
-def _text(path: str) -> str:
+def _text(path: str, *, limit: int) -> str:
     """A file that names commits, empty where there is none; one that is listed is there, though just being replaced."""
     folder, name = os.path.split(path)
     try:
         listed = name in os.listdir(folder)
-        return again(partial(read_small, path, limit=LARGE)).decode(errors="replace") if listed else ""
+        return again(partial(read_small, path, limit=limit)).decode(errors="replace") if listed else ""
     except (FileNotFoundError, NotADirectoryError):
         return ""
 
@@ -62,7 +59,8 @@ def log(resource: Resource) -> Iterator[Entry]:
         return
     for commit, text in _commits(resource, _reader(resource), tip):
         headers, _, message = text.decode(errors="replace").partition("\n\n")
-        found = re.search(r"^author (.*) <(.*)> (-?[0-9]+) [+-][0-9]+$", headers, re.MULTILINE)
+        author = next((line for line in headers.split("\n") if line.startswith("author ")), "")
+        found = re.fullmatch(r"author ([^<>]*) <([^<>]*)> (-?[0-9]+) [+-][0-9]+", author)
         name, address, when = found.groups() if found else ("unknown", "unknown", "0")
         yield read_entry(f"{commit}\n{name}\n{address}\n{when[:12]}\n{message}")
 
@@ -157,8 +155,10 @@ def _read_or_nothing(read: _Read, name: str, kind: bytes) -> bytes:
 
 def _entries(tree: bytes) -> Iterator[tuple[bytes, str]]:
     """Mode and name of each object in the text of a tree."""
-    for match in re.finditer(rb"([0-7]+) [^\0]+\0(.{20})", tree, re.DOTALL):
+    entry, at = re.compile(rb"([0-7]{5,6}) [^\0/]{1,255}\0(.{20})", re.DOTALL), 0
+    while match := entry.match(tree, at):
         yield match[1], match[2].hex()
+        at = match.end()
 
 
 def _reader(resource: Resource) -> _Read:
@@ -176,7 +176,7 @@ def _reader(resource: Resource) -> _Read:
                 data = _unpacked(entity, binary, kind)
             else:
                 stream = loose.stream(binary)
-                data = bytes(stream.read(_longest(kind) + 1)) if stream.size <= _longest(kind) else b""
+                data = _read_all(stream) if stream.size <= _longest(kind) else b""
         except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
             raise _unreadable(resource, type(error).__name__) from None
         if sha1(b"%b %d\0%b" % (kind, len(data), data), usedforsecurity=False).hexdigest() != name:
@@ -184,6 +184,14 @@ def _reader(resource: Resource) -> _Read:
         return data
 
     return read
+
+
+def _read_all(stream: Any) -> bytes:
+    """A loose object; what the library gives at once may be less than there is."""
+    pieces = []
+    while piece := stream.read(1 << 20):
+        pieces.append(bytes(piece))
+    return b"".join(pieces)
 
 
 def _unpacked(entity: Any, binary: bytes, kind: bytes) -> bytes:
@@ -222,6 +230,18 @@ def see_regular(resource: Resource) -> None:
         for entry in listed(folder.path):
             if not entry.is_file(follow_symlinks=False):
                 raise _unreadable(resource, f"{entry.name} is not a regular file")
+            if folder.name == "pack":
+                _see_free(resource, entry.path)
+
+
+def _see_free(resource: Resource, pack: str) -> None:
+    """Refuse a pack that its owner holds by a lease: a library that opens it would wait for 45 seconds."""
+    try:
+        os.close(open_file(pack))
+    except BlockingIOError:
+        raise _unreadable(resource, f"{os.path.basename(pack)} is held by its owner") from None
+    except FileNotFoundError:
+        pass  # what is gone is not read
 
 
 def _unreadable(resource: Resource, why: str) -> Corrupt:

@@ -19,12 +19,12 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from lhub.disk import read_open
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.folder import Packing, scan
 from lhub.kinds import executor
 from lhub.kinds.requirements import packages
 from lhub.names import Ref, is_tag, is_version_prefix, parse_ref
+from lhub.opening import read_open
 from lhub.session import Session, first_of
 from lhub.staging import hashed, opened_file
 from lhub.store import Version

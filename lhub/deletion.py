@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from lhub.change import Change, unremoved_error
 from lhub.commits import log
 from lhub.diary import Entry, replay
-from lhub.disk import refresh
 from lhub.errors import Conflict, Denied, NotFound, UsageError
 from lhub.layout import deleted_name, since_name
 from lhub.names import Ref, twin
+from lhub.opening import refresh
 from lhub.session import Session, seconds
 from lhub.spaces import clear_leftover, make_trash
 from lhub.store import Resource

@@ -208,7 +208,7 @@ def read_recorded(text: bytes) -> Recorded:
     if not isinstance(document, dict) or not isinstance(document.get("tags"), dict):
         raise ValueError("not what lhub recorded")
     try:
-        return Recorded(
+        state = Recorded(
             tip=document["tip"],
             tags=document["tags"],
             pins=frozenset(document["pins"]),
@@ -219,6 +219,10 @@ def read_recorded(text: bytes) -> Recorded:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not what lhub recorded: {error}") from None
+    texts = [*state.tags.values(), *state.pins, *state.pointers]
+    if not all(isinstance(text, str) for text in (*texts, state.tip or "", state.visibility or "", state.tree or "")):
+        raise ValueError("not what lhub recorded: what should be texts is none")
+    return state
 
 
 def write_recorded(state: Recorded) -> bytes:

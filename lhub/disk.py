@@ -1,16 +1,14 @@
-"""The disk: the only pen that writes in a registry, and the only eyes that read what others may have written.
+"""The disk: the only pen that writes in a registry.
 
 Every write goes through one :class:`Pen`, one method a system call with a meaning, each announced by
 :meth:`Pen.step` before it happens: a test counts the steps and fails or kills at any of them. Modes are set
 explicitly, nothing is ever opened through a link, nothing is truncated in place.
 
-Reading trusts nothing: no link, FIFO or device is opened, no more is read than was asked for.
-
 >>> import tempfile
 >>> folder = tempfile.mkdtemp()
 >>> Pen().write_new(f"{folder}/note", b"hello", 0o444)
->>> read_small(f"{folder}/note", limit=100)
-b'hello'
+>>> oct(os.stat(f"{folder}/note").st_mode & 0o777)
+'0o444'
 """
 
 from __future__ import annotations
@@ -23,73 +21,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt
-from lhub.names import is_inside
+from lhub.names import DEEPEST
+from lhub.opening import FOLDER, PIECE, READ, WAY, at, is_folder, naming, open_folder, opened, see_single
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WAY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""A step on the way to a file: with O_PATH no network file system is asked anything for it."""
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_PIECE = 1 << 20
 _THREADED = 8 << 20
 """From this size on, bytes, a file is hashed on a second thread while it is copied (below, a thread costs more)."""
 
-GONE = frozenset({errno.ENOENT, errno.ESTALE})
-"""Answers that mean: it was there a moment ago (ESTALE on network file systems)."""
+_OURS = 16
+"""Folders that lhub itself makes above what lies in a version, and a few more."""
 NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS})
 """Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
-
-
-_guarded: set[str] = set()
-
-
-def guard(root: str) -> None:
-    """From now on a path below this folder is only followed where each of its parts is a folder, none a link."""
-    _guarded.add(root)
-
-
-@contextmanager
-def at(path: str) -> Iterator[tuple[int | None, str]]:
-    """The folder of a path, open, and its last part: what is done there cannot be led elsewhere meanwhile.
-
-    In a team's resource a colleague may put a link in place of any folder, at any moment, so the way down from a root
-    is walked without following one; Corrupt where one stands. Outside of all roots a path is taken as it is.
-    """
-    parent = os.path.dirname(path)
-    root = parent
-    while root not in _guarded:
-        above = os.path.dirname(root)
-        if above == root:
-            with _naming(path):
-                yield None, path
-            return
-        root = above
-    descriptor = os.open(root, _WAY & ~os.O_NOFOLLOW)
-    try:
-        for part in parent[len(root) :].strip("/").split("/") if parent != root else ():
-            with _naming(parent):
-                below = _stepped(descriptor, part, parent)
-            os.close(descriptor)
-            descriptor = below
-        with _naming(path):
-            yield descriptor, os.path.basename(path)
-    finally:
-        os.close(descriptor)
-
-
-def _stepped(descriptor: int, part: str, path: str) -> int:
-    try:
-        return os.open(part, _WAY, dir_fd=descriptor)
-    except NotADirectoryError:
-        raise Corrupt(
-            f"{part}, on the way to {path}, is not a folder", hint="somebody put a link or a file there by hand"
-        ) from None
-
-
-def opened(path: str, flags: int, mode: int = 0o600) -> int:
-    """open(2), never through a link in the last part, nor in any part below a root."""
-    with at(path) as (folder, name):
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
 
 
 class Pen:
@@ -135,7 +77,7 @@ class Pen:
         """Set the mode of a file or folder of one's own, never through a link; who needs it to stick looks again."""
         self.step("set_mode", path)
         try:
-            descriptor = opened(path, _READ)
+            descriptor = opened(path, READ)
         except PermissionError:  # made under an umask that takes one's own rights too, so that it cannot be opened
             if stat.S_ISLNK(os.lstat(path).st_mode):
                 raise
@@ -160,16 +102,18 @@ class Pen:
         with suppress(FileNotFoundError), at(path) as (folder, name):
             self._remove_in(folder, name, path)
 
-    def _remove_in(self, parent: int | None, name: str, path: str) -> None:
+    def _remove_in(self, parent: int | None, name: str, path: str, depth: int = 0) -> None:
         """By descriptors all the way: what a neighbour puts in place of a folder meanwhile is not entered."""
         self.step("remove_tree", path)
+        if depth > DEEPEST + _OURS:
+            raise Corrupt(f"{path[:200]}... has more folders in one another than lhub makes", hint="rm -rf removes it")
         descriptor = _opened_to_empty(parent, name)
         try:
             for entry in list(os.scandir(descriptor)):
                 below = f"{path}/{entry.name}"
                 with suppress(FileNotFoundError):
                     if entry.is_dir(follow_symlinks=False):
-                        self._remove_in(descriptor, entry.name, below)
+                        self._remove_in(descriptor, entry.name, below, depth + 1)
                     else:
                         self.step("unlink", below)
                         os.unlink(entry.name, dir_fd=descriptor)
@@ -184,7 +128,7 @@ class Pen:
         self.step("write_new", path)
         descriptor = opened(path, _NEW)
         try:
-            with _naming(path):
+            with naming(path):
                 _write_all(descriptor, data)
                 os.fchmod(descriptor, mode)
                 if sync:
@@ -238,7 +182,7 @@ class Pen:
         self.step("copy_in", path)
         descriptor = opened(path, _NEW)
         try:
-            with _naming(path):
+            with naming(path):
                 copied = transfer(source, descriptor, limit=limit)
                 os.fchmod(descriptor, mode)
         finally:
@@ -289,7 +233,7 @@ class Pen:
         self.step("sync_folder", path)
         descriptor = open_folder(path)
         try:
-            with _naming(path):
+            with naming(path):
                 sync_descriptor(descriptor)
         finally:
             os.close(descriptor)
@@ -297,9 +241,9 @@ class Pen:
     def sync_file(self, path: str) -> None:
         """Make a file's content durable; a full server speaks here."""
         self.step("sync_file", path)
-        descriptor = opened(path, _READ)
+        descriptor = opened(path, READ)
         try:
-            with _naming(path):
+            with naming(path):
                 sync_descriptor(descriptor)
         finally:
             os.close(descriptor)
@@ -322,17 +266,6 @@ class Pen:
             os.close(descriptor)
 
 
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Let an error of a call that knows a descriptor only, or the last part of a path, say which file it was."""
-    try:
-        yield
-    except OSError as error:
-        if not (isinstance(error.filename, str) and error.filename.startswith("/")):
-            error.filename = path
-        raise
-
-
 def _set_mode_unopened(path: str, mode: int) -> None:
     """The mode of a folder of one's own that may not be opened; Linux leads to it by one that opens nothing."""
     with at(path) as (folder, name):
@@ -349,14 +282,14 @@ def _set_mode_unopened(path: str, mode: int) -> None:
 def _opened_to_empty(parent: int | None, name: str) -> int:
     """A folder to be removed, open and writable by its owner; NotADirectoryError for anything else."""
     try:
-        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+        descriptor = os.open(name, FOLDER, dir_fd=parent)
     except PermissionError:
-        way = os.open(name, _WAY, dir_fd=parent)
+        way = os.open(name, WAY, dir_fd=parent)
         try:
             os.chmod(f"/proc/self/fd/{way}" if hasattr(os, "O_PATH") else name, 0o700)
         finally:
             os.close(way)
-        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+        descriptor = os.open(name, FOLDER, dir_fd=parent)
     try:
         if os.fstat(descriptor).st_mode & 0o700 != 0o700:
             os.fchmod(descriptor, 0o700)
@@ -364,13 +297,6 @@ def _opened_to_empty(parent: int | None, name: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def see_single(descriptor: int, path: str) -> None:
-    """Refuse to write into what is no regular file, or has a second name: it could be anybody's, put there by hand."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise Corrupt(f"{path} is not a file of its own", hint="somebody put a link to another there; remove it")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -419,7 +345,7 @@ def transfer(source: int, target: int, *, limit: int | None = None) -> tuple[str
         size = _copy_beside(source, target, hasher.update, wanted)
     else:
         size = 0
-        while piece := os.read(source, min(_PIECE, wanted - size)):
+        while piece := os.read(source, min(PIECE, wanted - size)):
             hasher.update(piece)
             _write_all(target, piece)
             size += len(piece)
@@ -438,7 +364,7 @@ def _copy_beside(source: int, target: int, update: Callable[[bytes], None], want
         offset = 0
         try:
             while end := arrived.get():
-                while offset < end and (piece := os.pread(target, min(_PIECE, end - offset), offset)):
+                while offset < end and (piece := os.pread(target, min(PIECE, end - offset), offset)):
                     update(piece)
                     offset += len(piece)
         except Exception as error:  # handed to the thread that copies
@@ -448,7 +374,7 @@ def _copy_beside(source: int, target: int, update: Callable[[bytes], None], want
     thread.start()
     size = 0
     try:
-        while copied := _copy_piece(source, target, min(8 * _PIECE, wanted - size)):
+        while copied := _copy_piece(source, target, min(8 * PIECE, wanted - size)):
             size += copied
             arrived.put(size)
     finally:
@@ -473,135 +399,3 @@ def _copy_piece(source: int, target: int, most: int) -> int:
 
 
 _NO_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF})
-
-
-def digest_of(descriptor: int) -> tuple[str, int]:
-    """SHA-256 (hex) and size of an open file."""
-    import hashlib  # as above
-
-    hasher = hashlib.sha256()
-    size = 0
-    while piece := os.read(descriptor, _PIECE):
-        hasher.update(piece)
-        size += len(piece)
-    return hasher.hexdigest(), size
-
-
-def digest_text(data: bytes) -> str:
-    """SHA-256 (hex) of bytes."""
-    import hashlib  # as above
-
-    return hashlib.sha256(data).hexdigest()
-
-
-# reading
-
-
-def refresh(folder: str) -> None:
-    """Let a network file system look anew at the names in a folder: opening it is what makes an NFS client ask."""
-    with suppress(OSError):
-        os.close(os.open(folder, _FOLDER))
-
-
-def is_folder(path: str) -> bool:
-    """Whether a folder stands there, not a link to one."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def says(path: str) -> str | None:
-    """What a link says, None where there is none, and for the moment in which Gluster, replacing it, says nothing."""
-    try:
-        return os.readlink(path) or None
-    except OSError:
-        return None
-
-
-def listed(path: str) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name; nothing where there is none, or it may not be read."""
-    try:
-        return sorted(os.scandir(path), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
-
-
-def paths_below(folder: str | int, prefix: str = "") -> Iterator[str]:
-    """The paths of everything that is no folder below a folder (by its path or open); links are not followed."""
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            with suppress(FileNotFoundError):
-                opened = isinstance(folder, int)
-                below = open_folder(entry.name if opened else entry.path, beneath=int(folder) if opened else None)
-                try:
-                    yield from paths_below(below, f"{prefix}{entry.name}/")
-                finally:
-                    os.close(below)
-        else:
-            yield f"{prefix}{entry.name}"
-
-
-def open_folder(path: str, *, beneath: int | None = None) -> int:
-    """A descriptor of a folder, never through a link."""
-    return opened(path, _FOLDER) if beneath is None else os.open(path, _FOLDER, dir_fd=beneath)
-
-
-def open_file(path: str, *, beneath: int | None = None) -> int:
-    """A descriptor of a regular file; Corrupt for a link, FIFO, socket or device (which would hang or lead away)."""
-    try:
-        descriptor = opened(path, _READ) if beneath is None else os.open(path, _READ, dir_fd=beneath)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
-            raise _not_regular(path) from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _not_regular(path)
-    return descriptor
-
-
-def _not_regular(path: str) -> Corrupt:
-    return Corrupt(f"{path} is not a regular file", hint="somebody put it there by hand, nothing was read from it")
-
-
-@contextmanager
-def opened_beneath(folder: int, path: str) -> Iterator[int]:
-    """An open regular file at a relative path, no part of which may be a link or climb."""
-    if not is_inside(path):
-        raise Corrupt(f"the path {path!r} leads out of its folder")
-    *parents, name = path.split("/")
-    held: list[int] = []
-    try:
-        for parent in parents:
-            try:
-                held.append(open_folder(parent, beneath=held[-1] if held else folder))
-            except NotADirectoryError:  # ENOTDIR is also the answer for a link
-                raise _not_regular(path) from None
-        held.append(open_file(name, beneath=held[-1] if held else folder))
-        yield held[-1]
-    finally:
-        for descriptor in reversed(held):
-            os.close(descriptor)
-
-
-def read_small(path: str, *, limit: int, beneath: int | None = None) -> bytes:
-    """The whole of a small file; Corrupt when it has more than `limit` bytes or is no regular file."""
-    descriptor = open_file(path, beneath=beneath)
-    try:
-        return read_open(descriptor, path, limit=limit)
-    finally:
-        os.close(descriptor)
-
-
-def read_open(descriptor: int, path: str, *, limit: int) -> bytes:
-    """The rest of an open small file; Corrupt when it has more than `limit` bytes."""
-    size = os.fstat(descriptor).st_size
-    if size > limit:
-        raise Corrupt(f"{path} has {size} bytes, at most {limit} are read")
-    data = bytearray()
-    while piece := os.read(descriptor, min(size + 1, _PIECE)):  # not the limit: Python makes room for all it asks for
-        data += piece
-        if len(data) > limit:
-            raise Corrupt(f"{path} grew past {limit} bytes while it was read")
-    return bytes(data)

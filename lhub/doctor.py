@@ -17,10 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lhub.checkup import lags
+from lhub.checkup import lagging
 from lhub.commits import log
 from lhub.diary import Entry
-from lhub.disk import listed, says
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of, group_of
 from lhub.layout import (
@@ -43,6 +42,7 @@ from lhub.layout import (
 from lhub.moments import timestamp
 from lhub.mounts import mount_of, weaknesses
 from lhub.names import is_name, is_space, is_tag
+from lhub.opening import listed, says
 from lhub.session import Session
 from lhub.staging import ENDS, is_dead, sweep
 from lhub.store import Resource
@@ -332,7 +332,7 @@ def _complete(session: Session, namespace: str | None, resource: Resource) -> No
 def _lagging(session: Session, namespace: str | None, resource: Resource) -> Iterator[_Found]:
     complete = partial(_complete, session, namespace, resource)
     with suppress(Corrupt):  # verify tells of a diary that does not read
-        if lacking := lags(resource):
+        for lacking in lagging([resource]).values():
             yield _Found(
                 path=resource.folder.history,
                 problem=f"the diary does not yet tell of {lacking}: a writer was killed between the tag and the diary",
@@ -504,7 +504,9 @@ def _exact(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
 
 def _mode_found(session: Session, path: str, mode: int, wanted: int) -> _Found:
     why = "others could change it" if mode & 0o022 & ~wanted else "it differs from what lhub sets"
-    own = os.lstat(path).st_uid == session.uid
+    status = os.lstat(path)
+    single = stat.S_ISDIR(status.st_mode) or status.st_nlink == 1 or wanted & 0o444 == 0o444  # else a link to another's
+    own = status.st_uid == session.uid and single
     return _Found(
         path=path,
         problem=f"its mode is {mode:04o}, {why}",

@@ -21,12 +21,12 @@ from lhub.bundle import Bundle
 from lhub.change import Change, prepare, protected_error, see_private
 from lhub.commits import log
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import GONE, read_small
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.fetch import new_file, refuse_inside
 from lhub.identity import account_of
 from lhub.manifest import SMALL
 from lhub.names import Ref, is_version_prefix, parse_namespace, parse_tag, twin
+from lhub.opening import GONE, read_small
 from lhub.packer import write
 from lhub.parcel import Parcel, Shelved, parcel_name
 from lhub.session import Session, first_of
@@ -198,6 +198,8 @@ def _copy_all(session: Session, target: Session, namespace: str | None) -> Copie
             carried += receive_all(target, [_with_verifier(Shelved(resource, space))], namespace)
         except LhubError as error:
             failed.append((resource.name, error))
+        except OSError as error:  # a colleague closed something in it
+            failed.append((resource.name, LhubError(f"{error.filename}: {error.strerror}", hint="look whose it is")))
     return Copied(carried=tuple(carried), skipped=tuple(skipped), failed=tuple(failed))
 
 
@@ -436,9 +438,11 @@ class _Receiver:
 
     def _past(self, locked: Change) -> tuple[list[Entry], list[str]]:
         """What the diary here has not been told yet of the one that comes, and the tags that have moved on since."""
-        scratch = f"{locked.place.scratch(self.session.unique())}.git"
+        import tempfile  # not in the registry: on NFS what a library keeps open cannot be removed there
+
         try:
-            everything = self.parcel.entries(self.session.pen, scratch)
+            with tempfile.TemporaryDirectory(prefix="lhub-") as folder:
+                everything = self.parcel.entries(self.session.pen, f"{folder}/diary")
         except (LhubError, OSError) as error:
             self.session.notes(f"{self.name}: the diary that comes does not read, so only the import is told: {error}")
             everything = []

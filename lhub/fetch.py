@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from lhub.disk import GONE, NO_LINKS, Pen, is_folder, sync_descriptor, transfer
+from lhub.disk import NO_LINKS, Pen, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.names import Ref
+from lhub.opening import GONE, is_folder
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
 
@@ -108,20 +109,21 @@ def _lay_out(version: Version, folder: str) -> None:
             os.makedirs(parent, exist_ok=True)
             made.add(parent)
         with version.file(path) as source:
-            left -= os.fstat(source).st_size
-            if left < 0 or _copy(source, f"{folder}/{path}", path in executable) != digest:
+            size = os.fstat(source).st_size
+            left -= size
+            if left < 0 or _copy(source, f"{folder}/{path}", path in executable, size) != digest:
                 raise Corrupt(
                     f"{path} of {version.where} is not what was published",
                     hint=DAMAGED,
                 )
 
 
-def _copy(source: int, destination: str, executable: bool) -> str:
-    """Copy one open file; the digest of what was written."""
+def _copy(source: int, destination: str, executable: bool, size: int) -> str:
+    """Copy an open file up to the size that it had; the digest of what was written."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     target = os.open(destination, flags, 0o777 if executable else 0o666)
     try:
-        return transfer(source, target)[0]
+        return transfer(source, target, limit=size)[0]
     finally:
         os.close(target)
 

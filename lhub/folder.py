@@ -22,9 +22,9 @@ from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from lhub.disk import open_file, read_open
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
 from lhub.names import DEEPEST, NEVER
+from lhub.opening import open_file, read_open
 
 _LINKED = 100_000
 """Files that links to folders may add to a push."""

@@ -21,10 +21,11 @@ from dataclasses import replace
 
 from lhub.commits import HEX, is_readable, log, see_regular, tip_of
 from lhub.diary import Entry, Recorded, read_recorded, replay, write_recorded
-from lhub.disk import Pen, listed, open_file, read_open, read_small
+from lhub.disk import Pen
 from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
+from lhub.opening import listed, open_file, read_open, read_small
 from lhub.store import Resource
 from lhub.tree import read_sums
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from lhub.disk import Pen, read_small
+from lhub.disk import Pen
 from lhub.errors import Corrupt, LhubError
 from lhub.names import is_name
+from lhub.opening import read_small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 
-from lhub.disk import Pen, read_small
+from lhub.disk import Pen
 from lhub.errors import LhubError
+from lhub.opening import read_small
 
 _LINE = rb"(?m)^([0-9a-f]{64}) ([a-z]+) ([0-9]+) \.$"
 _LIMIT = 64 << 20

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from lhub.disk import opened, read_small, refresh, see_single
 from lhub.errors import Denied, LhubError, LockTimeout
+from lhub.opening import opened, read_small, refresh, see_single
 
 _NOTE = 200
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -212,7 +212,13 @@ def read_yaml(text: bytes, where: str, *, limit: int = SMALL) -> dict[str, Any]:
     if len(text) > limit:
         raise Corrupt(f"{where} has {len(text)} bytes or more, at most {limit} are read")
     document = read_canonical(text)
-    return _read_any(text, where) if document is None else document
+    if document is not None:
+        return document
+    if len(text) > SMALL:  # libyaml takes seconds, or minutes, for what is made to be slow
+        raise Corrupt(
+            f"{where} has {len(text)} bytes and is not in lhub's own form, of others at most {SMALL} are read"
+        )
+    return _read_any(text, where)
 
 
 def read_canonical(text: bytes) -> dict[str, Any] | None:
@@ -286,6 +292,8 @@ def _read_any(text: bytes, where: str) -> dict[str, Any]:
     """YAML of any style, built from events: nothing that costs more to build than to read is ever built."""
     import yaml  # 15 ms that documents of our own do not cost
 
+    if text.startswith(b"%") or b"\n%" in text:
+        raise Corrupt(f"{where} has directives, which are refused")
     try:
         document = _Builder(where).build(yaml.parse(text, Loader=yaml.CSafeLoader))
     except yaml.YAMLError as error:

@@ -204,7 +204,7 @@ def _between_hosts(mount: Mount) -> Iterator[Weakness]:
             "hosts",
             f"{kind}: a lock may not hold against another host, so neither --expect nor which of two pushes came last "
             "is promised",
-            "lhub selftest --peer 'ssh HOST' tries it",
+            "NFS, or pushes from one host only",
         )
     if "nocto" in options:
         yield Weakness(

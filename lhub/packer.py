@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import IO
 
-from lhub.disk import open_file
 from lhub.errors import Corrupt
 from lhub.history import SKELETON
 from lhub.layout import EXECUTABLE, ONE_PERSON, PAYLOAD, VERSION_FOLDER, ResourceFolder, link_to
 from lhub.manifest import format_text, resource_text
 from lhub.names import UNNAMED
+from lhub.opening import open_file
 from lhub.parcel import Shelved, parcel_name
 from lhub.tree import File
 

@@ -19,9 +19,10 @@ from typing import Protocol
 
 from lhub.commits import log, tip_of
 from lhub.diary import Entry
-from lhub.disk import Pen, is_folder
+from lhub.disk import Pen
 from lhub.errors import Corrupt
 from lhub.layout import is_private, is_version
+from lhub.opening import is_folder
 from lhub.staging import Opener, Staged, known
 from lhub.store import DAMAGED, Resource, Version, again
 from lhub.tree import File
@@ -80,6 +81,10 @@ class Parcel(Protocol):
 def parcel_name(parcel: Parcel) -> str:
     """``alice/X``, or ``X`` without a namespace."""
     return f"{parcel.namespace}/{parcel.resource}" if parcel.namespace else parcel.resource
+
+
+_FILLED = 16 << 20
+"""Bytes from which on a file of git's must take room on the disk: what git writes is compressed already."""
 
 
 class Shelved:
@@ -150,6 +155,7 @@ class Shelved:
         for folder in sorted(os.listdir(objects)) if self._whole and is_folder(objects) else ():
             for name in sorted(os.listdir(f"{objects}/{folder}")) if is_folder(f"{objects}/{folder}") else ():
                 if name.endswith((".pack", ".idx")) or len(folder) == 2:  # the rest is git's, for a moment
+                    _see_filled(self.source, f"{objects}/{folder}/{name}")
                     yield f"{folder}/{name}", f"{objects}/{folder}/{name}"
 
     @property
@@ -161,6 +167,13 @@ class Shelved:
         """When a tag was moved last."""
         link = self.source.links().tags.get(tag)  # a pin wins: a kill may have come between the two
         return link.when if link else 0.0
+
+
+def _see_filled(resource: Resource, path: str) -> None:
+    """Refuse an object file of holes: a stranger's sparse terabyte would fill the disk of who exports it."""
+    status = os.lstat(path)
+    if status.st_size > _FILLED and status.st_blocks * 512 < status.st_size // 2:
+        raise Corrupt(f"{path} has {status.st_size} bytes, most of them holes: the diary of {resource.name} is damaged")
 
 
 def _by_age(resource: Resource, named: set[str]) -> list[str]:

@@ -6,6 +6,8 @@ can be done again by whoever writes next.
 
 from __future__ import annotations
 
+import errno
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -13,15 +15,18 @@ from lhub import spaces
 from lhub.access import Place, absent, refusal
 from lhub.builds import Task
 from lhub.change import Change, change, prepare, protected_error, see_private
-from lhub.disk import GONE
 from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
+from lhub.layout import TEAM
 from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
+from lhub.opening import GONE
 from lhub.session import Session
 from lhub.staging import Staged, changed_error, identify, staging, sweep
 from lhub.store import Deleted, Resource, Vanished
 
+_OPENING, _PAUSE = 3, 0.05
+"""How often, and how many seconds, a push waits for a colleague's mkdir: his umask closes a folder until his chmod."""
 _TURNS = 7
 """How often a push begins anew because what it was about to update was deleted, restored or collected."""
 
@@ -98,7 +103,7 @@ def push(session: Session, order: Order) -> Pushed:
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found = recognise(packing)
-    for _ in range(_TURNS):
+    for turn in range(_TURNS):
         target = _target(session, order, packing, found)
         try:
             _refuse(session, target, order)
@@ -108,8 +113,10 @@ def push(session: Session, order: Order) -> Pushed:
             pass
         except OSError as error:
             inside = f"{error.filename}/".startswith(f"{target.resource.folder.path}/")
-            if error.errno not in GONE or not inside:
+            opening = error.errno == errno.EACCES and turn < _OPENING and session.modes(target.place.namespace) is TEAM
+            if not inside or not (error.errno in GONE or opening):
                 raise
+            time.sleep(_PAUSE if opening else 0)
         if target.place.private and order.visibility is None:
             order = replace(order, visibility="private")  # as it was: what is made anew is not opened
     raise Conflict(f"{target.resource.name} is deleted and restored again and again", hint="push when it rests")
@@ -293,6 +300,8 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     if target.first:
         locked.appear()
     visibility = order.visibility or locked.visibility()
+    if visibility == "private" != locked.visibility():
+        locked.set_visibility(visibility)  # hidden, then told; told, then opened
     if pinned or moved or visibility != before:
         changed_visibility = visibility if visibility != before else None
         entry = replace(locked.entry("visibility"), visibility=changed_visibility, message=order.message)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lhub.fetch import Pulled
     from lhub.past import Rolled, Then
     from lhub.publish import Pushed
+    from lhub.selftest import Report
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
     from lhub.verification import Verified
@@ -361,6 +362,25 @@ class Registry:
         from lhub import doctor  # as above
 
         return doctor.look(self.session, fix=fix)
+
+    def selftest(
+        self,
+        *,
+        peer: Sequence[str] = (),
+        peer_root: str | os.PathLike[str] | None = None,
+        telling: Callable[[str], None] = lambda what: None,
+    ) -> Report:
+        """Whether the file system of the root, registry or any folder, keeps what lhub promises; the answer's `ok`.
+
+        `peer` is a command that runs a program on another host (``["ssh", "host"]``) which has the same folder, at
+        `peer_root` if not at the same path; `telling` is told what is tried next.
+        """
+        from lhub import selftest  # not for any other verb
+
+        where = None if peer_root is None else os.fspath(peer_root)
+        return selftest.run(
+            self.session.root, unique=self.session.unique(), peer=peer, peer_root=where, telling=telling
+        )
 
     def gc(
         self,

@@ -21,11 +21,11 @@ from functools import partial
 from lhub.change import Change
 from lhub.commits import Texts, log
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import digest_of, digest_text, listed, read_small
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import MANIFEST, PAYLOAD, SUMS, is_version, trashed
 from lhub.manifest import HUGE, LARGE, read_manifest, resource_text
+from lhub.opening import digest_of, digest_text, listed, read_small
 from lhub.staging import Staged, known, opened_file, staging
 from lhub.store import Resource
 from lhub.tree import File, read_sums

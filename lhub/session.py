@@ -19,13 +19,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from lhub.access import Place, Verb, absent, may_see, refusal
-from lhub.disk import GONE, Pen, guard, is_folder, read_small, refresh
+from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.identity import Person, person
 from lhub.index import Index
 from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
+from lhub.opening import GONE, guard, is_folder, read_small, refresh
 from lhub.store import Resource, Vanished, Version, again
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class Session:
         try:
             status = os.lstat(self.folder.namespace(namespace).path)
             honest = namespace is not None or status.st_uid == os.stat(self.root).st_uid
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # not there, or (a mount of another user's) not to be asked
             return False
         return stat.S_ISDIR(status.st_mode) and honest
 

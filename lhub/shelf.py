@@ -17,7 +17,7 @@ from lhub.manifest import KINDS, Manifest
 from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
 from lhub.session import Session
-from lhub.store import Resource
+from lhub.store import Resource, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +160,21 @@ def _known(session: Session, resource: Resource, version: str | None) -> tuple[s
             return resource.kind() or "damaged", 0
         if known := session.index.get(version):
             return known
-        with resource.opened(version) as opened:
-            manifest = opened.manifest()
-        session.index.add(version, manifest.kind, manifest.bytes)
+        with resource.opened(version, patient=False) as opened:
+            opened.manifest_text()  # is what was published
+            kind, size = _told(opened)
+        session.index.add(version, kind, size)
     except (LhubError, OSError):
         return "damaged", 0
-    return manifest.kind, manifest.bytes
+    return kind, size
+
+
+def _told(opened: Version) -> tuple[str, int]:
+    """What a manifest tells; one that was published damaged stays so, and is remembered as well."""
+    try:
+        return opened.manifest().kind, opened.manifest().bytes
+    except Corrupt:
+        return "damaged", 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +220,7 @@ def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int
     head = resource.links().head
     if head is None:
         return None
-    with resource.opened(head) as version:
+    with resource.opened(head, patient=False) as version:
         manifest, paths = version.manifest(), list(version.sums())
     texts = [("name", resource.name), *_texts(manifest), *(("file", path) for path in paths)]
     matches, rank = [], 0

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from lhub.disk import is_folder, refresh
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import account_of, gid_of, group_of
 from lhub.layout import (
@@ -27,11 +26,13 @@ from lhub.layout import (
     SCRATCH,
     SHARED_ROOT,
     TEAM_SPACE,
+    TRASH,
     NamespaceFolder,
     modes_of,
 )
 from lhub.manifest import format_text
 from lhub.names import is_space, parse_namespace, twin
+from lhub.opening import is_folder, refresh
 from lhub.session import Session
 from lhub.store import Resource
 
@@ -77,7 +78,7 @@ def make_root(session: Session, wanted: Sharing | None = None, *, require_mount:
         session.read_root()
     except NotFound:
         session.see_mounted(require_mount)
-        _make_root(session, wanted or ALONE, require_mount=require_mount)
+        _make_root(session, require_mount=require_mount)
         made = True
     else:
         swept(session, session.root)
@@ -88,19 +89,20 @@ def make_root(session: Session, wanted: Sharing | None = None, *, require_mount:
             )
         made = False
     if wanted is not None and wanted is not ALONE:
+        if os.lstat(session.root).st_uid == session.uid:
+            _make_unnamed(session, wanted)  # before others may write here
         _share(session, session.root, wanted)
-        if os.stat(session.root).st_uid == session.uid:  # else an administrator prepared it, who can do this as well
-            claim_unnamed(session)
     return made
 
 
-def _make_root(session: Session, wanted: Sharing, *, require_mount: bool) -> None:
+def _make_root(session: Session, *, require_mount: bool) -> None:
     root = session.root
     parent = os.path.dirname(root) or "/"
     if not os.path.isdir(parent):
         raise NotFound(f"{root} cannot be made, {parent} is not there", hint=f"mkdir -p {parent}")
     try:
-        made = session.pen.make_folder(root, wanted.mode if wanted.gid is None else ONE_PERSON.public)
+        made = session.pen.make_folder(root, ONE_PERSON.public)  # shared last, when all of lhub's own is there
+        _refuse_another_s(session, made)
         others = swept(session, root)
         if others and "registry.yaml" not in others:
             raise Conflict(f"{root} holds other things and is not a registry", hint="name an empty or a new folder")
@@ -113,6 +115,16 @@ def _make_root(session: Session, wanted: Sharing, *, require_mount: bool) -> Non
         raise Denied(f"{root} cannot be written by you", hint="--root or LHUB_ROOT names another place") from None
     session.read_root()
     session.notes(f"made the registry {root}")
+
+
+def _refuse_another_s(session: Session, made: bool) -> None:
+    """Who makes registry.yaml could end everybody's work by it, so in a folder for all only its owner does."""
+    status = os.lstat(session.root)
+    if not made and status.st_mode & 0o022 and session.person.uid not in (status.st_uid, 0):
+        whose = account_of(status.st_uid)
+        raise Denied(
+            f"{session.root} belongs to {whose}, who has not made it a registry", hint=f"lhub init, as {whose}"
+        )
 
 
 def _share(session: Session, path: str, wanted: Sharing) -> None:
@@ -216,7 +228,7 @@ def swept(session: Session, folder: str) -> list[str]:
     names = os.listdir(folder)
     for name in names:
         if name.startswith(SCRATCH):
-            with suppress(FileNotFoundError):  # somebody else sweeps too
+            with suppress(FileNotFoundError, PermissionError):  # somebody else sweeps too, or shut it
                 status = os.lstat(f"{folder}/{name}")
                 if status.st_uid == session.uid and not stat.S_ISDIR(status.st_mode):
                     session.pen.unlink(f"{folder}/{name}")
@@ -251,25 +263,41 @@ def claim_unnamed(session: Session) -> None:
     folder = session.folder.namespace(None)
     if os.path.lexists(folder.path) and not session.is_space(None):
         raise Denied(f"{folder.path} was not made by the owner of the registry", hint="he can remove it")
-    mine = root.st_uid == session.uid
-    shared = stat.S_IMODE(root.st_mode) if root.st_mode & stat.S_ISVTX and root.st_mode & 0o022 else None
-    if os.path.lexists(folder.file) and (not mine or not shared or _is_shared(folder.path, Sharing(mode=shared))):
+    if root.st_uid != session.uid:
+        if not session.may_write(folder.path) or not os.path.lexists(folder.file):
+            raise Denied(
+                f"{session.root} takes nothing without a namespace yet",
+                hint="its owner makes the place by a first such push",
+            )
         swept(session, folder.path)
-        if mine:
-            make_trash(session, None)
         return
-    if not mine:
-        raise Denied(
-            f"{session.root} takes nothing without a namespace yet",
-            hint="its owner makes the place by a first such push",
-        )
-    session.pen.make_folders([folder.path], ONE_PERSON.public)
-    if shared:
-        gid = root.st_gid if shared & stat.S_ISGID else None
-        _share(session, folder.path, Sharing(mode=shared, gid=gid))
-    make_trash(session, None)
-    _describe(session, folder, shared or ONE_PERSON.public)
+    shared = root.st_mode & stat.S_ISVTX and root.st_mode & 0o022
+    gid = root.st_gid if root.st_mode & stat.S_ISGID else None
+    _make_unnamed(session, Sharing(mode=stat.S_IMODE(root.st_mode), gid=gid) if shared else ALONE)
+
+
+def _make_unnamed(session: Session, wanted: Sharing) -> None:
+    """The folder of what has no namespace, with its trash: first all that is lhub's own, then who may write there."""
+    folder = session.folder.namespace(None)
+    if "namespace.yaml" in _names(folder.path) and TRASH in _names(folder.path) and _is_shared(folder.path, wanted):
+        swept(session, folder.path)
+        return
+    places = [folder.path, folder.trash]
+    if wanted is ALONE or not os.path.lexists(folder.path):
+        session.pen.make_folders([folder.path], ONE_PERSON.public)
+    session.pen.make_folders([folder.trash], ONE_PERSON.public)
+    if "namespace.yaml" not in swept(session, folder.path):
+        scratch = f"{folder.path}/{SCRATCH}{session.unique()}"
+        session.pen.create(folder.file, format_text().encode(), ONE_PERSON.file, scratch=scratch)
+    for place in reversed(places):
+        if wanted is not ALONE:
+            _share(session, place, wanted)
+        session.pen.sync_folder(place)
     session.pen.sync_folder(session.root)
+
+
+def _names(folder: str) -> list[str]:
+    return os.listdir(folder) if is_folder(folder) else []
 
 
 def make_trash(session: Session, namespace: str | None) -> None:
@@ -320,7 +348,7 @@ def spaces(session: Session) -> list[Space]:
     refresh(session.root)
     found = []
     for name in sorted(filter(is_space, os.listdir(session.root))):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, PermissionError):
             status = os.lstat(session.folder.namespace(name).path)
             if stat.S_ISDIR(status.st_mode) and name != session.folder.namespace(None).path.rpartition("/")[2]:
                 group = group_of(status.st_gid) if session.is_team(name) else None

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lhub.disk import GONE, digest_text, listed, open_folder, opened_beneath, read_small, refresh
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import (
     MANIFEST,
@@ -34,6 +33,7 @@ from lhub.layout import (
 )
 from lhub.manifest import HUGE, LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
+from lhub.opening import GONE, digest_text, listed, open_folder, opened_beneath, read_small, refresh
 from lhub.tags import Links, Tag
 
 _T = TypeVar("_T")
@@ -180,10 +180,13 @@ class Resource:
         return found[0]
 
     @contextmanager
-    def opened(self, version: str) -> Iterator[Version]:
-        """A version to read, wherever it lies while it is open; Corrupt when it is gone though something names it."""
+    def opened(self, version: str, *, patient: bool = True) -> Iterator[Version]:
+        """A version to read, wherever it lies while it is open; Corrupt when it is gone though something names it.
+
+        Who reads many is not `patient`: he does not wait for a network file system to catch up.
+        """
         try:
-            descriptor = again(lambda: self._open(version))
+            descriptor = again(lambda: self._open(version)) if patient else self._open(version)
         except FileNotFoundError:
             raise Vanished(f"{self.name}@{version[:12]} is named, but it is not there", hint=DAMAGED) from None
         try:

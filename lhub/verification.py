@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lhub.checkup import Damage, Tally, examine
+from lhub.checkup import Damage, Tally, examine, lag, lagging
 from lhub.errors import Corrupt, Denied, NotFound, UsageError
 from lhub.names import Ref
 from lhub.repair import Repair, entries_of, readable
@@ -86,7 +86,7 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
         raise UsageError("--quick looks only at names and sizes, which repairs nothing", hint="leave one of them out")
     for other in care.others:
         other.read_root()
-    tally, found, repaired = Tally(quick=care.quick), list[Finding](), list[Finding]()
+    tally, found, repaired = Tally(quick=care.quick, lagging=[]), list[Finding](), list[Finding]()
     for namespace, resource, only in _what(session, ref):
         own = session.keeps(namespace, resource)
         if ref is not None and not own and (care.repair or care.rebuild):
@@ -101,9 +101,22 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
             repaired += [_finding(resource, damage) for damage in damages if damage not in left]
             damages = left
         found += [_finding(resource, damage, own=own, tried=own and care.repair) for damage in damages]
+    for resource, what in lagging(tally.lagging or ()).items():
+        mended = care.repair and _completed(session, resource)
+        (repaired if mended else found).append(_finding(resource, lag(what)))
     return Verified(
         checked=tally.files, bytes=tally.bytes, quick=care.quick, findings=tuple(found), repaired=tuple(repaired)
     )
+
+
+def _completed(session: Session, resource: Resource) -> bool:
+    """Whether a diary that lagged tells everything now: of one's own, a change begins with that."""
+    namespace, _, _ = resource.name.rpartition("/")
+    if not session.keeps(namespace or None, resource):
+        return False
+    with suppress(*_BEYOND), session.changing(resource, namespace or None):
+        return True
+    return False
 
 
 def _what(session: Session, ref: Ref | None) -> Iterator[tuple[str | None, Resource, str | None]]:

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from lhub.checkup import Damage, Tally, examine
-from lhub.disk import digest_text
 from lhub.layout import link_to
 from lhub.manifest import LARGE
+from lhub.opening import digest_text
 from lhub.registry import Registry
 from lhub.store import Resource
 from tests.conftest import write_tree

@@ -113,10 +113,11 @@ class Host:
         try:
             self.about = ready.get(timeout=LIMIT)
         except queue.Empty:
-            self.end()
-            raise Broken(f"host {self.name} did not answer: {self._last_words()}") from None
+            self.about = {"lost": f"it did not answer for {LIMIT:g} seconds"}
         if "lost" in self.about:
-            raise Broken(f"host {self.name} could not begin: {self._last_words()}")
+            words = self._last_words()
+            self.end()
+            raise Broken(f"host {self.name} could not begin: {words}")
 
     def _last_words(self) -> str:
         self.said.seek(0)
@@ -426,9 +427,14 @@ def hosts_of(environment: Mapping[str, str], folder: str) -> dict[str, Host]:
     """The two hosts that the environment names, or two agents here that share a local folder."""
     python = environment.get("LHUB_TEST_PYTHON") or sys.executable
     hosts: dict[str, Host] = {}
-    for name in "AB":
-        *prefix, mount = shlex.split(environment.get(f"LHUB_TEST_HOST_{name}") or shlex.quote(folder))
-        hosts[name] = Host(name, prefix, mount, python)
+    try:
+        for name in "AB":
+            *prefix, mount = shlex.split(environment.get(f"LHUB_TEST_HOST_{name}") or shlex.quote(folder))
+            hosts[name] = Host(name, prefix, mount, python)
+    except BaseException:
+        for host in hosts.values():
+            host.close()
+        raise
     return hosts
 
 

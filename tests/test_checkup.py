@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lhub.checkup import Damage, Tally, examine, lags
-from lhub.disk import Pen, digest_of, digest_text
+from lhub.checkup import Damage, Tally, examine, lagging
+from lhub.disk import Pen
 from lhub.layout import link_to
+from lhub.opening import digest_of, digest_text
 from tests import by_hand
 from tests.by_hand import (
     CASES,
@@ -321,12 +322,12 @@ def test_what_a_writer_completes_meanwhile_does_not_lag(kept: Kept, monkeypatch:
         kept.registry.tag("alice/X", "v3")
 
     monkeypatch.setattr("lhub.checkup.time.sleep", meanwhile)
-    assert lags(kept.resource) == ""
+    assert lagging([kept.resource]) == {}
 
 
 def test_what_stays_so_lags(kept: Kept) -> None:
     (kept.path / "v2").symlink_to(link_to(kept.id()))
-    assert lags(kept.resource) == "v2"
+    assert lagging([kept.resource]) == {kept.resource: "v2"}
 
 
 def after_the_first(deed: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,6 +399,6 @@ def test_a_damage_says_where_it_is() -> None:
 def test_what_does_not_read_is_said_of_the_diary_and_of_nothing_else(kept: Kept) -> None:
     with kept.by_hand():
         zero_the_diary(kept)
-    assert lags(kept.resource) == ""
+    assert lagging([kept.resource]) == {}
     assert [(damage.version, damage.blob, damage.tag) for damage in kept.damages()] == [(None, None, None)]
     assert kept.damages()[0].hint

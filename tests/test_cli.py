@@ -350,6 +350,7 @@ def test_the_examples_run(pushed: Stage, tmp_path: Path, words: tuple[str, ...])
         (tmp_path / "mnt" / place).mkdir(parents=True)
     version = json.loads(pushed.lhub("show", "alice/MyExecutor", "--json").out)["version"]
     meant = {"/mnt/": f"{tmp_path}/mnt/", "2026-03-01": time.strftime("%Y-%m-%d"), "3f2a9c1d": version[:8]}
+    meant["ssh otherhost"] = "env"
     meant["--group ml"] = f"--group {os.getegid()}"
     if words and words[-1] in BEFORE:
         assert pushed.type(BEFORE[words[-1]].replace("/mnt/", meant["/mnt/"])).code == 0

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from lhub.commits import Texts, fault, is_readable, log, see_regular, tip_of
-from lhub.disk import digest_text
 from lhub.errors import Corrupt
+from lhub.opening import digest_text
 from lhub.registry import Registry
 from lhub.store import Resource
 from tests import by_hand

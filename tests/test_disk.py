@@ -16,8 +16,9 @@ from types import FrameType
 
 import pytest
 
-from lhub.disk import (
-    Pen,
+from lhub.disk import Pen, transfer
+from lhub.errors import Corrupt, LhubError
+from lhub.opening import (
     digest_of,
     digest_text,
     is_folder,
@@ -26,9 +27,7 @@ from lhub.disk import (
     opened_beneath,
     read_open,
     read_small,
-    transfer,
 )
-from lhub.errors import Corrupt, LhubError
 from lhub.registry import Registry
 from tests.conftest import snapshot, write_tree
 

@@ -536,6 +536,12 @@ def test_clocks_that_differ_by_less_than_a_minute_are_honest(kept: Kept) -> None
 # what the file system cannot keep
 
 
+@pytest.fixture(autouse=True)
+def on_an_ordinary_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests lie; what a mount cannot keep has tests of its own."""
+    mounted(monkeypatch, "ext4", "rw")
+
+
 def mounted(monkeypatch: pytest.MonkeyPatch, kind: str, *options: str) -> None:
     """Let the registry lie on a mount of this kind."""
     mount = Mount("/mnt", kind, "server:/", frozenset(options))

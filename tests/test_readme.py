@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from lhub.registry import Registry
 from tests.conftest import HELLO, PROJECT, Shell
+from tests.test_crowds import Crowd
 
 README = (PROJECT / "README.md").read_text()
 FORMAT = (PROJECT / "lhub" / "FORMAT.md").read_text()
@@ -92,7 +94,8 @@ def test_the_python_block_runs(reader: Shell) -> None:
 def test_the_way_to_remove_a_registry_by_hand_works(reader: Shell) -> None:
     reader("login", "alice", check=True)
     reader("push", HELLO, check=True)
-    code, out = typed(reader, blocks(README, "bash")[2].strip())
+    (way,) = (block for block in blocks(README, "bash") if "rm -rf" in block)
+    code, out = typed(reader, way.strip())
     assert code == 0, out
     assert not (reader.home / ".lhub" / "registry").exists()
 
@@ -111,3 +114,28 @@ def test_the_format_page_names_every_path_that_a_push_makes(registry: Registry) 
     ours = {"alice", "HelloExecutor", "v1", ".protected.v1", *(path.name for path in HELLO.iterdir())}
     git = {"refs", "heads", "info", "pack", "lfs", "objects"}
     assert sorted(name for name in names - ours - git if name not in tree) == []
+
+
+def test_a_backup_made_while_somebody_pushes_is_whole(registry: Registry, hello: Path, tmp_path: Path) -> None:
+    if shutil.which("rsync") is None:
+        pytest.skip("rsync is not installed: apt install rsync")
+    (way,) = (block for block in blocks(README, "bash") if "rsync" in block)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    way = way.replace("/mnt/team/registry", str(registry.root)).replace("/backup/registry", str(copy))
+    registry.push(hello, private=True, protected_tags=["v0"])
+
+    def push() -> None:
+        for turn in range(12):
+            (hello / "executor.py").write_text(f"# {turn}\n")
+            registry.push(hello, tags=["latest", f"v{turn + 1}"])
+
+    with Crowd(push) as crowd:
+        while crowd.at_work():
+            done = subprocess.run(["bash", "-c", way], capture_output=True, text=True, check=False)
+            assert done.returncode in (0, 23, 24), done.stderr  # 23, 24: a file was gone that had been there
+    done = subprocess.run(["bash", "-c", way], capture_output=True, text=True, check=True)
+    backup = Registry(copy, namespace="alice")
+    assert crowd.answers == [0]
+    assert backup.verify().ok, backup.verify()
+    assert [line.to_dict() for line in backup.list()] == [line.to_dict() for line in registry.list()]

@@ -15,10 +15,11 @@ import pytest
 
 from lhub.commits import log
 from lhub.diary import replay
-from lhub.disk import Pen, digest_text
+from lhub.disk import Pen
 from lhub.errors import LhubError, LockTimeout
 from lhub.layout import is_version, link_to, trashed
 from lhub.lock import held
+from lhub.opening import digest_text
 from lhub.registry import Registry
 from lhub.store import Resource
 from lhub.tags import Links

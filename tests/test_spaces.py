@@ -78,7 +78,7 @@ def test_a_registry_is_not_shared_by_somebody_else(shared: Path) -> None:
 
 
 @needs_root
-def test_a_folder_that_an_administrator_shared_becomes_a_registry_of_the_first_who_makes_one(shared: Path) -> None:
+def test_a_folder_that_an_administrator_shared_becomes_a_registry_by_him_alone(shared: Path) -> None:
     place = shared / "prepared"
     place.mkdir()
     place.chmod(0o1777)
@@ -87,8 +87,10 @@ def test_a_folder_that_an_administrator_shared_becomes_a_registry_of_the_first_w
         become(20001)
         Registry(place).init(shared=True)
 
-    assert together(make) == [0]
-    assert (mode(place), (place / "registry.yaml").stat().st_uid) == (0o1777, 20001)
+    assert together(make) == [4]
+    assert list(place.iterdir()) == []
+    Registry(place).init(shared=True)
+    assert (mode(place), mode(place / "_")) == (0o1777, 0o1777)
 
 
 def test_two_ways_to_share_exclude_each_other(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lhub.disk import Pen, digest_text
+from lhub.disk import Pen
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import link_to
 from lhub.names import parse_ref
+from lhub.opening import digest_text
 from lhub.registry import Registry
 from lhub.store import Resource, again
 from tests.conftest import read_tree, snapshot, write_tree

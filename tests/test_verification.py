@@ -18,9 +18,10 @@ from pkgutil import walk_packages
 import pytest
 
 import lhub
-from lhub.disk import Pen, digest_of
+from lhub.disk import Pen
 from lhub.errors import LhubError, NotFound, UsageError
 from lhub.layout import link_to
+from lhub.opening import digest_of
 from lhub.registry import Registry
 from lhub.verification import Finding, Verified
 from tests import by_hand

@@ -33,7 +33,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         ("log", "diff", "tag", "untag", "rollback", "visibility", "delete", "restore"), "versions"
     ),
     "Care": dict.fromkeys(("verify", "doctor", "gc", "export", "import", "copy", "adopt"), "care"),
-    "Teams": {"init": "teams", "namespace": "teams"},
+    "Teams": {"init": "teams", "namespace": "teams", "selftest": "selftest"},
     "Doors": {"completion": "completion"},
     "Jina's names": {"auth": "jina", "hub": "jina"},
 }
@@ -111,7 +111,9 @@ def run() -> NoReturn:
 def _speak_utf8() -> None:
     """Names of files are UTF-8 in a registry: where the locale says otherwise, start again in Python's UTF-8 mode."""
     if sys.getfilesystemencoding().lower() != "utf-8" and "PYTHONUTF8" not in os.environ:
-        os.execve(sys.executable, [sys.executable, "-m", "lhub", *sys.argv[1:]], {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606
+        here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = f"import sys; sys.path[0] = {here!r}; from lhub.__main__ import run; run()"  # not the current folder
+        os.execve(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]], {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606
 
 
 def main(arguments: list[str]) -> int:

@@ -15,9 +15,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from lhub.disk import open_file, read_open
 from lhub.errors import Corrupt, UsageError
 from lhub.folder import Packing
+from lhub.opening import open_file, read_open
 
 CONFIG, MANIFEST = "config.yml", "manifest.yml"
 _LIMIT = 1 << 20

@@ -1,0 +1,245 @@
+"""Opening: the only eyes that read what others may have written, and the way down to it.
+
+Nothing is trusted: no link, FIFO or device is opened, no more is read than was asked for, and below the root of a
+registry no part of a path may be a link (:func:`guard`), since in a team's resource a colleague can put one there at
+any moment.
+
+>>> import os, tempfile
+>>> folder = os.path.realpath(tempfile.mkdtemp())
+>>> guard(folder); os.mkdir(f"{folder}/aside"); os.symlink("aside", f"{folder}/link")
+>>> os.close(open_folder(f"{folder}/aside")); is_folder(f"{folder}/link"), says(f"{folder}/link")
+(False, 'aside')
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from lhub.errors import Corrupt
+from lhub.names import DEEPEST, is_inside
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+WAY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A step on the way to a file: with O_PATH no network file system is asked anything for it."""
+PIECE = 1 << 20
+_OURS = 8
+"""Folders that lhub itself makes above what lies in a version."""
+GONE = frozenset({errno.ENOENT, errno.ESTALE})
+"""Answers that mean: it was there a moment ago (ESTALE on network file systems)."""
+
+_guarded: set[str] = set()
+
+
+# the way to a file
+
+
+def guard(root: str) -> None:
+    """From now on a path below this folder is only followed where each of its parts is a folder, none a link."""
+    _guarded.add(root)
+
+
+@contextmanager
+def at(path: str) -> Iterator[tuple[int | None, str]]:
+    """The folder of a path, open, and its last part: what is done there cannot be led elsewhere meanwhile.
+
+    In a team's resource a colleague may put a link in place of any folder, at any moment, so the way down from a root
+    is walked without following one; Corrupt where one stands. Outside of all roots a path is taken as it is.
+    """
+    parent = os.path.dirname(path)
+    root = parent
+    while root not in _guarded:
+        above = os.path.dirname(root)
+        if above == root:
+            with naming(path):
+                yield None, path
+            return
+        root = above
+    descriptor = os.open(root, WAY & ~os.O_NOFOLLOW)
+    try:
+        for part in parent[len(root) :].strip("/").split("/") if parent != root else ():
+            with naming(parent):
+                below = _stepped(descriptor, part, parent)
+            os.close(descriptor)
+            descriptor = below
+        with naming(path):
+            yield descriptor, os.path.basename(path)
+    finally:
+        os.close(descriptor)
+
+
+def _stepped(descriptor: int, part: str, path: str) -> int:
+    try:
+        return os.open(part, WAY, dir_fd=descriptor)
+    except NotADirectoryError:
+        raise Corrupt(
+            f"{part}, on the way to {path}, is not a folder", hint="somebody put a link or a file there by hand"
+        ) from None
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Let an error of a call that knows a descriptor only, or the last part of a path, say which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if not (isinstance(error.filename, str) and error.filename.startswith("/")):
+            error.filename = path
+        raise
+
+
+def opened(path: str, flags: int, mode: int = 0o600) -> int:
+    """open(2), never through a link in the last part, nor in any part below a root."""
+    with at(path) as (folder, name):
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+
+
+# what is open
+
+
+def open_folder(path: str, *, beneath: int | None = None) -> int:
+    """A descriptor of a folder, never through a link."""
+    return opened(path, FOLDER) if beneath is None else os.open(path, FOLDER, dir_fd=beneath)
+
+
+def open_file(path: str, *, beneath: int | None = None) -> int:
+    """A descriptor of a regular file; Corrupt for a link, FIFO, socket or device (which would hang or lead away)."""
+    try:
+        descriptor = opened(path, READ) if beneath is None else os.open(path, READ, dir_fd=beneath)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise _not_regular(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    return descriptor
+
+
+def _not_regular(path: str) -> Corrupt:
+    return Corrupt(f"{path} is not a regular file", hint="somebody put it there by hand, nothing was read from it")
+
+
+@contextmanager
+def opened_beneath(folder: int, path: str) -> Iterator[int]:
+    """An open regular file at a relative path, no part of which may be a link or climb."""
+    if not is_inside(path):
+        raise Corrupt(f"the path {path!r} leads out of its folder")
+    *parents, name = path.split("/")
+    held: list[int] = []
+    try:
+        for parent in parents:
+            try:
+                held.append(open_folder(parent, beneath=held[-1] if held else folder))
+            except NotADirectoryError:  # ENOTDIR is also the answer for a link
+                raise _not_regular(path) from None
+        held.append(open_file(name, beneath=held[-1] if held else folder))
+        yield held[-1]
+    finally:
+        for descriptor in reversed(held):
+            os.close(descriptor)
+
+
+def see_single(descriptor: int, path: str) -> None:
+    """Refuse to write into what is no regular file, or has a second name: it could be anybody's, put there by hand."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise Corrupt(f"{path} is not a file of its own", hint="somebody put a link to another there; remove it")
+
+
+def read_small(path: str, *, limit: int, beneath: int | None = None) -> bytes:
+    """The whole of a small file; Corrupt when it has more than `limit` bytes or is no regular file."""
+    descriptor = open_file(path, beneath=beneath)
+    try:
+        return read_open(descriptor, path, limit=limit)
+    finally:
+        os.close(descriptor)
+
+
+def read_open(descriptor: int, path: str, *, limit: int) -> bytes:
+    """The rest of an open small file; Corrupt when it has more than `limit` bytes."""
+    size = os.fstat(descriptor).st_size
+    if size > limit:
+        raise Corrupt(f"{path} has {size} bytes, at most {limit} are read")
+    data = bytearray()
+    while piece := os.read(descriptor, min(size + 1, PIECE)):  # not the limit: Python makes room for all it asks for
+        data += piece
+        if len(data) > limit:
+            raise Corrupt(f"{path} grew past {limit} bytes while it was read")
+    return bytes(data)
+
+
+def digest_of(descriptor: int) -> tuple[str, int]:
+    """SHA-256 (hex) and size of an open file."""
+    import hashlib  # as above
+
+    hasher = hashlib.sha256()
+    size = 0
+    while piece := os.read(descriptor, PIECE):
+        hasher.update(piece)
+        size += len(piece)
+    return hasher.hexdigest(), size
+
+
+def digest_text(data: bytes) -> str:
+    """SHA-256 (hex) of bytes."""
+    import hashlib  # as above
+
+    return hashlib.sha256(data).hexdigest()
+
+
+# what is there
+
+
+def refresh(folder: str) -> None:
+    """Let a network file system look anew at the names in a folder: opening it is what makes an NFS client ask."""
+    with suppress(OSError):
+        os.close(os.open(folder, FOLDER))
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder stands there, not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def says(path: str) -> str | None:
+    """What a link says, None where there is none, and for the moment in which Gluster, replacing it, says nothing."""
+    try:
+        return os.readlink(path) or None
+    except OSError:
+        return None
+
+
+def listed(path: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing where there is none, or it may not be read."""
+    try:
+        return sorted(os.scandir(path), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def paths_below(folder: str | int, prefix: str = "") -> Iterator[str]:
+    """The paths of everything that is no folder below a folder (by its path or open); links are not followed.
+
+    Corrupt for what lies deeper than lhub lays anything.
+    """
+    if prefix.count("/") > DEEPEST + _OURS:
+        raise Corrupt(f"{prefix[:40]}... has folders in more than {DEEPEST} folders")
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            with suppress(FileNotFoundError):
+                opened = isinstance(folder, int)
+                below = open_folder(entry.name if opened else entry.path, beneath=int(folder) if opened else None)
+                try:
+                    yield from paths_below(below, f"{prefix}{entry.name}/")
+                finally:
+                    os.close(below)
+        else:
+            yield f"{prefix}{entry.name}"
