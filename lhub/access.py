@@ -92,7 +92,7 @@ def _refuse_named(verb: Verb, place: Place, *, caller: str | None) -> LhubError 
     if not place.own:
         return Denied(
             f"{place.namespace} is not your namespace, you are {caller}",
-            hint=f"what you push goes to {caller}/{place.resource}",
+            hint="lhub namespace list tells whose it is and which are yours",
         )
     if verb == "manage" and not place.stands:
         return absent(place.name)

@@ -270,16 +270,6 @@ class Change:
         if held := [tag for tag in tags if self.links.tags[tag].protected and tag not in unprotect]:
             raise unremoved_error(self.resource.name, held)
 
-    def expect(self, tags: tuple[str, ...], version: str) -> None:
-        """Raise Conflict unless each tag stands at `version` (8 to 64 hex digits)."""
-        for tag in tags:
-            stands = self.links.tags.get(tag)
-            if stands is None or not stands.version.startswith(version):
-                found = f"is at {stands.version[:12]}" if stands else "does not stand"
-                raise Conflict(
-                    f"{self.resource.name}:{tag} {found}, not at {version[:12]}", hint="look again, then push"
-                )
-
     def agree_on_kind(self, kind: str) -> None:
         """Raise Conflict when the resource is of another kind."""
         stands = self.resource.kind()
@@ -411,6 +401,12 @@ class Change:
             self._sync_names(folder)
         self._stand_at(Resource(place, self.resource.name))
 
+    def see_maker(self) -> None:
+        """Raise Denied for who did not make the resource: the kernel lets nobody else set its mode."""
+        status = self.resource.status()
+        if status is not None and os.geteuid() != 0 and status.st_uid != os.geteuid():
+            raise Denied(f"{self.resource.name} was made by {account_of(status.st_uid)}", hint="its maker can do this")
+
     def set_visibility(self, visibility: str) -> None:
         """Set the folder's mode and see that it stuck."""
         try:
@@ -441,6 +437,15 @@ class Change:
     def keep_secret(self, verifier: bytes) -> None:
         """Keep the verifier of a new resource's secret, readable by its maker alone; a dead first push's gives way."""
         self.pen.replace(self.place.secret, verifier, 0o600, scratch=f"{self.scratch}.file")
+
+
+def see_expected(name: str, links: Links, tags: tuple[str, ...], version: str) -> None:
+    """Raise Conflict unless each tag stands at `version` (8 to 64 hex digits)."""
+    for tag in tags:
+        stands = links.tags.get(tag)
+        if stands is None or not stands.version.startswith(version):
+            found = f"is at {stands.version[:12]}" if stands else "does not stand"
+            raise Conflict(f"{name}:{tag} {found}, not at {version[:12]}", hint="look again, then push")
 
 
 def protected_error(name: str, tags: list[str], made: list[str] | None = None) -> Conflict:

@@ -134,8 +134,7 @@ def examine_version(
             digests.update(sums.values())
         yield from found if resource.keeps(version) else ()
     except (Corrupt, OSError, RecursionError) as error:
-        named = {tag.version for tag in resource.links().tags.values()}
-        if not resource.keeps(version) and version not in named:
+        if not resource.keeps(version) and version not in {tag.version for tag in resource.links().tags.values()}:
             return  # a collection took it meanwhile
         yield Damage(problem=str(error), version=version)
     except LhubError as error:  # of a newer format

@@ -33,7 +33,7 @@ from lhub.layout import (
     trashed,
 )
 from lhub.lock import held
-from lhub.names import UNNAMED, is_tag
+from lhub.names import DEEPEST, UNNAMED, is_tag
 from lhub.opening import GONE, is_folder, listed
 from lhub.session import Session
 from lhub.staging import sweep
@@ -353,12 +353,12 @@ def _weigh(paths: list[str]) -> int:
     return sum(status.st_size for inode, status in known.items() if links[inode] >= status.st_nlink)
 
 
-def _files(path: str) -> Iterator[os.stat_result]:
-    """What the kernel says of every regular file at or below a path."""
+def _files(path: str, depth: int = 0) -> Iterator[os.stat_result]:
+    """What the kernel says of every regular file at or below a path, no deeper than lhub lays anything."""
     status = _status(path)
     if status and stat.S_ISDIR(status.st_mode):
-        for entry in listed(path):
-            yield from _files(entry.path)
+        for entry in listed(path) if depth <= DEEPEST + 8 else ():
+            yield from _files(entry.path, depth + 1)
     elif status and stat.S_ISREG(status.st_mode):
         yield status
 

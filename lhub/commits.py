@@ -47,8 +47,8 @@ def _text(path: str, *, limit: int) -> str:
     """A file that names commits, empty where there is none; one that is listed is there, though just being replaced."""
     folder, name = os.path.split(path)
     try:
-        listed = name in os.listdir(folder)
-        return again(partial(read_small, path, limit=limit)).decode(errors="replace") if listed else ""
+        there = name in os.listdir(folder)
+        return again(partial(read_small, path, limit=limit)).decode(errors="replace") if there else ""
     except (FileNotFoundError, NotADirectoryError):
         return ""
 

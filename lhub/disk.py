@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST
-from lhub.opening import FOLDER, PIECE, READ, WAY, at, is_folder, naming, open_folder, opened, see_single
+from lhub.opening import FOLDER, PIECE, READ, WAY, at, naming, open_folder, opened, see_single
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _THREADED = 8 << 20
@@ -67,9 +67,7 @@ class Pen:
         """See that each folder is there, with this mode if it is one's own; Corrupt for anything else of its name."""
         for path in paths:
             if not self.make_folder(path, mode):
-                if not os.path.lexists(path):  # it went between the two looks, with the resource that it is in
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-                if not is_folder(path):
+                if not stat.S_ISDIR(os.lstat(path).st_mode):  # FileNotFoundError: it went, with the resource it is in
                     raise Corrupt(f"{path} is not a folder", hint="look what stands there")
                 self._settle_mode(path, mode)  # a kill may have come between the two lines above
 
@@ -89,9 +87,9 @@ class Pen:
             os.close(descriptor)
 
     def set_group(self, path: str, gid: int) -> None:
-        """Give a folder of one's own to a group one is in; the kernel takes setgid away, so its mode is set after."""
+        """Give something of one's own to a group one is in; the kernel takes setgid away, so its mode is set after."""
         self.step("set_group", path)
-        descriptor = open_folder(path)
+        descriptor = opened(path, READ)
         try:
             os.fchown(descriptor, -1, gid)
         finally:

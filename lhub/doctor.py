@@ -41,7 +41,7 @@ from lhub.layout import (
 )
 from lhub.moments import timestamp
 from lhub.mounts import mount_of, weaknesses
-from lhub.names import is_name, is_space, is_tag
+from lhub.names import DEEPEST, is_name, is_space, is_tag
 from lhub.opening import listed, says
 from lhub.session import Session
 from lhub.staging import ENDS, is_dead, sweep
@@ -100,9 +100,10 @@ def _everything(session: Session) -> Iterator[_Found]:
     yield from _mount(session)
     yield from _root(session)
     for namespace in session.spaces():
-        yield from _space(session, namespace)
+        with suppress(OSError):
+            yield from _space(session, namespace)
     for namespace, resource, own in session.resources():
-        with suppress(PermissionError, FileNotFoundError, NotADirectoryError):
+        with suppress(OSError):  # deleted meanwhile, closed, or held by a lease of whose it is
             folder = resource.folder
             odd = [path for path in (folder.inside, folder.versions, folder.history) if os.path.islink(path)]
             for path in odd:
@@ -161,7 +162,7 @@ def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
             elif session.keeps(namespace, resource) and not resource.published():
                 yield _Found(
                     path=entry.path,
-                    problem="a first push began here and did not get as far as a tag",
+                    problem="a first push did not get as far as a tag here, or its tags and diary were removed",
                     hint="it is not listed and does no harm; the next push of this name goes on with it",
                 )
             continue
@@ -434,11 +435,12 @@ def _closed_to_the_team(session: Session, namespace: str, resource: Resource, mo
             if lacking or (other and wanted & 0o070 != 0o040):
                 owner = account_of(status.st_uid)
                 what = f"its group is {group_of(status.st_gid)}" if other else f"its mode is {mode:04o}"
+                own = status.st_uid == session.uid and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1)
                 yield _Found(
                     path=path,
                     problem=f"{what}, so colleagues of {owner} in {group_of(gid)} cannot go on with it",
                     hint=f"it should be {wanted:04o}, of the group {group_of(gid)}; it is {owner}'s to set right",
-                    remedy=partial(_give, session, path, gid, mode | wanted) if status.st_uid == session.uid else None,
+                    remedy=partial(_give, session, path, gid, mode | wanted) if own else None,
                 )
 
 
@@ -525,13 +527,13 @@ def _own_names(resource: Resource) -> tuple[str, ...]:
 def _mode(path: str) -> int | None:
     try:
         return stat.S_IMODE(os.lstat(path).st_mode)
-    except FileNotFoundError:
+    except OSError:  # not there, or closed by whose it is
         return None
 
 
-def _below(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Everything below a folder, staging left out; links are not followed."""
-    for entry in listed(folder):
+def _below(folder: str, depth: int = 0) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, staging left out, no deeper than lhub lays anything; links are not followed."""
+    for entry in listed(folder) if depth <= DEEPEST + 8 else ():
         yield entry
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(SCRATCH):
-            yield from _below(entry.path)
+            yield from _below(entry.path, depth + 1)

@@ -13,8 +13,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 
-from lhub.errors import UsageError, clean
+from lhub.errors import LhubError, UsageError, clean
 from lhub.identity import make_home, recall, recall_mounts, remember, remember_mount
 from lhub.registry import Registry
 
@@ -59,22 +61,22 @@ def here(
         keep=_kept(),
         index=f"{own}/index",
         mounts=recall_mounts(own),
+        on_mount=partial(_keep_mount, own),
     )
 
 
 def login(registry: Registry, namespace: str) -> None:
-    """Claim a namespace, and remember it and what the registry asks for: that it lies on a mount."""
+    """Claim a namespace, and remember it for all registries."""
     registry.login(namespace)
     remember(home(), namespace)
-    keep_mount(registry)
 
 
-def keep_mount(registry: Registry) -> None:
-    """Remember where a registry's mount begins, if it must lie on one: what is not there cannot say so itself."""
-    if registry.session.requires_mount():
-        from lhub.mounts import point_of  # for who asked for it
+def _keep_mount(own: str, root: str) -> None:
+    """Remember where the mount of a registry begins that must lie on one: what is not there cannot say so itself."""
+    from lhub.mounts import point_of  # for who asked for it
 
-        remember_mount(home(), registry.session.root, point_of(registry.session.root))
+    with suppress(LhubError, OSError):  # a home that takes no writes serves as well
+        remember_mount(own, root, point_of(root))
 
 
 def _kept() -> tuple[str, ...]:

@@ -441,7 +441,7 @@ class _Receiver:
         import tempfile  # not in the registry: on NFS what a library keeps open cannot be removed there
 
         try:
-            with tempfile.TemporaryDirectory(prefix="lhub-") as folder:
+            with tempfile.TemporaryDirectory(prefix="lhub-diary-") as folder:
                 everything = self.parcel.entries(self.session.pen, f"{folder}/diary")
         except (LhubError, OSError) as error:
             self.session.notes(f"{self.name}: the diary that comes does not read, so only the import is told: {error}")

@@ -31,6 +31,8 @@ from lhub.tree import read_sums
 
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
+_OWN, _DAY = "lhub-diary-", 86_400.0
+"""How the folders are called in which git works, and how many seconds one of a dead process stays."""
 _LONGEST = 600.0
 """Seconds after which a git that does not end is killed: a FIFO among another's objects would hold it for ever."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -116,7 +118,8 @@ class Diary:
         import tempfile  # for the diary only
 
         see_regular(self.resource)
-        with tempfile.TemporaryDirectory(prefix="lhub-") as own:
+        with tempfile.TemporaryDirectory(prefix=_OWN) as own:
+            self._sweep(os.path.dirname(own), now=os.stat(own).st_mtime)
             self.pen.step("fast-import", own)
             tip = str(fast_import(stream, own, self.place.objects), errors="replace").strip()
             if not HEX.fullmatch(tip):
@@ -126,6 +129,15 @@ class Diary:
                 self._bring(f"{own}/objects/pack/{name}", f"{self.place.objects}/pack/{name}")
         self.pen.sync_folder(f"{self.place.objects}/pack")
         return tip
+
+    def _sweep(self, folder: str, *, now: float) -> None:
+        """Remove what one's own killed processes left of such folders a day ago or more."""
+        for entry in os.scandir(folder):
+            with suppress(OSError, LhubError):
+                if entry.name.startswith(_OWN) and entry.is_dir(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_uid == os.geteuid() and now - status.st_mtime > _DAY:
+                        self.pen.remove_tree(entry.path)
 
     def _bring(self, source: str, path: str) -> None:
         descriptor = open_file(source)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lhub.errors import Denied, LhubError, LockTimeout
-from lhub.opening import opened, read_small, refresh, see_single
+from lhub.opening import GONE, opened, read_small, refresh, see_single
 
 _NOTE = 200
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -81,7 +81,9 @@ class _Held:
             refresh(folder)
         try:
             status = os.lstat(self.path)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
             return False
         return (status.st_dev, status.st_ino) == self.identity
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 KINDS = ("executor", "docarray", "files", "base")
-SMALL, LARGE = 64 * 1024, 4 * 1024 * 1024
+SMALL, LARGE = 64 * 1024, 1024 * 1024
 """Bytes: more than any honest registry.yaml or resource.yaml, and any honest manifest.yaml, has."""
 HUGE = 512 * 1024 * 1024
 """Bytes of the longest SHA256SUMS: some five million files."""

@@ -27,6 +27,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 WAY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """A step on the way to a file: with O_PATH no network file system is asked anything for it."""
 PIECE = 1 << 20
+_LEAST = 4096
 _OURS = 8
 """Folders that lhub itself makes above what lies in a version."""
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
@@ -166,7 +167,7 @@ def read_open(descriptor: int, path: str, *, limit: int) -> bytes:
     if size > limit:
         raise Corrupt(f"{path} has {size} bytes, at most {limit} are read")
     data = bytearray()
-    while piece := os.read(descriptor, min(size + 1, PIECE)):  # not the limit: Python makes room for all it asks for
+    while piece := os.read(descriptor, min(max(size + 1, _LEAST), PIECE)):  # Python makes room for all it asks for
         data += piece
         if len(data) > limit:
             raise Corrupt(f"{path} grew past {limit} bytes while it was read")
@@ -235,8 +236,9 @@ def paths_below(folder: str | int, prefix: str = "") -> Iterator[str]:
     for entry in list(os.scandir(folder)):
         if entry.is_dir(follow_symlinks=False):
             with suppress(FileNotFoundError):
-                opened = isinstance(folder, int)
-                below = open_folder(entry.name if opened else entry.path, beneath=int(folder) if opened else None)
+                by_descriptor = isinstance(folder, int)
+                name, beneath = (entry.name, int(folder)) if by_descriptor else (entry.path, None)
+                below = open_folder(name, beneath=beneath)
                 try:
                     yield from paths_below(below, f"{prefix}{entry.name}/")
                 finally:

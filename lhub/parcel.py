@@ -153,7 +153,7 @@ class Shelved:
         """The files of git's own objects, by their names below `objects`, and where each lies."""
         objects = self.source.folder.objects
         for folder in sorted(os.listdir(objects)) if self._whole and is_folder(objects) else ():
-            for name in sorted(os.listdir(f"{objects}/{folder}")) if is_folder(f"{objects}/{folder}") else ():
+            for name in _open_names(self.source, f"{objects}/{folder}"):
                 if name.endswith((".pack", ".idx")) or len(folder) == 2:  # the rest is git's, for a moment
                     _see_filled(self.source, f"{objects}/{folder}/{name}")
                     yield f"{folder}/{name}", f"{objects}/{folder}/{name}"
@@ -167,6 +167,14 @@ class Shelved:
         """When a tag was moved last."""
         link = self.source.links().tags.get(tag)  # a pin wins: a kill may have come between the two
         return link.when if link else 0.0
+
+
+def _open_names(resource: Resource, folder: str) -> list[str]:
+    """The names in a folder of the diary; Corrupt where a colleague has closed it."""
+    try:
+        return sorted(os.listdir(folder)) if is_folder(folder) else []
+    except PermissionError:
+        raise Corrupt(f"{folder} is closed to you: the diary of {resource.name} cannot be read") from None
 
 
 def _see_filled(resource: Resource, path: str) -> None:

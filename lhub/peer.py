@@ -389,23 +389,35 @@ def _sweep() -> bool:
     return all(_removed(path) for path in _SWEPT)
 
 
-def _removed(path: str) -> bool:
-    """Whether a folder is gone, after removing in it what may be removed; links are not followed."""
+def _removed(path: str, beside: int | None = None) -> bool:
+    """Whether a folder is gone, after removing in it what may be removed.
+
+    By descriptors, so that a link which a neighbour puts in place of a folder meanwhile is not followed.
+    """
     try:
-        status = os.lstat(path)
-        if status.st_uid == os.geteuid() and status.st_mode & 0o700 != 0o700:
-            os.chmod(path, stat.S_IMODE(status.st_mode) | 0o700)
-        for entry in list(os.scandir(path)):
-            if entry.is_dir(follow_symlinks=False):
-                _removed(entry.path)
-            else:
-                _do([["unlink", entry.path]])
-        os.rmdir(path)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=beside)
+        try:
+            _empty(folder)
+        finally:
+            os.close(folder)
+        os.rmdir(path, dir_fd=beside)
     except FileNotFoundError:
         return True
     except OSError:
         return False
     return True
+
+
+def _empty(folder: int) -> None:
+    status = os.fstat(folder)
+    if status.st_uid == os.geteuid() and status.st_mode & 0o700 != 0o700:
+        os.fchmod(folder, stat.S_IMODE(status.st_mode) | 0o700)
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            _removed(entry.name, folder)
+        else:
+            with suppress(OSError):
+                os.unlink(entry.name, dir_fd=folder)
 
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -445,7 +457,10 @@ def serve() -> None:
                 answer = {"error": errno.errorcode.get(error.errno or 0, "?"), "text": str(error)}
             signal.alarm(IDLE)
             answer["number"] = request["number"]
-            os.write(1, json.dumps(answer).encode() + b"\n")
+            try:
+                os.write(1, json.dumps(answer).encode() + b"\n")
+            except BrokenPipeError:  # who asked is gone, and what he began is swept all the same
+                break
     signal.alarm(30)
     deadline = time.monotonic() + PATIENCE
     while not _sweep() and time.monotonic() < deadline:

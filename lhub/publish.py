@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from lhub import spaces
 from lhub.access import Place, absent, refusal
 from lhub.builds import Task
-from lhub.change import Change, change, prepare, protected_error, see_private
+from lhub.change import Change, change, prepare, protected_error, see_expected, see_private
 from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
@@ -24,6 +24,7 @@ from lhub.opening import GONE
 from lhub.session import Session
 from lhub.staging import Staged, changed_error, identify, staging, sweep
 from lhub.store import Deleted, Resource, Vanished
+from lhub.tags import Links
 
 _OPENING, _PAUSE = 3, 0.05
 """How often, and how many seconds, a push waits for a colleague's mkdir: his umask closes a folder until his chmod."""
@@ -198,6 +199,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
     if place.kind != target.kind:
         raise Conflict(f"{resource.name} holds {place.kind}, this is {target.kind}", hint="push it under another name")
     links = resource.links()
+    _refuse_unexpected(target, order, links)
     for tag in order.all_tags:
         if other := twin(tag, list(links.tags)):
             raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
@@ -286,10 +288,7 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     """Steps 4 to 9, under the lock."""
     tags, protected = order.all_tags, tuple(dict.fromkeys(order.protected_tags))
     locked.refuse_protected(tags, staged.id)
-    if order.expect:
-        locked.expect(tags, order.expect)
-    if order.if_absent:
-        _refuse_present(locked, tags)
+    _refuse_unexpected(target, order, locked.links)
     secret = _keep_secret(target, order, locked)
     locked.agree_on_kind(target.kind)
     before = locked.recorded.visibility if locked.recorded else None
@@ -325,11 +324,13 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     )
 
 
-def _refuse_present(locked: Change, tags: tuple[str, ...]) -> None:
-    if standing := [tag for tag in tags if tag in locked.links.tags]:
-        raise Conflict(
-            f"{locked.resource.name}:{', '.join(standing)} stands already", hint="--if-absent only makes new tags"
-        )
+def _refuse_unexpected(target: _Target, order: Order, links: Links) -> None:
+    """What `--expect` and `--if-absent` say: before anything is changed, and again under the lock."""
+    name = target.resource.name
+    if order.expect:
+        see_expected(name, links, order.all_tags, order.expect)
+    if order.if_absent and (standing := [tag for tag in order.all_tags if tag in links.tags]):
+        raise Conflict(f"{name}:{', '.join(standing)} stands already", hint="--if-absent only makes new tags")
 
 
 def _keep_secret(target: _Target, order: Order, locked: Change) -> str | None:

@@ -51,7 +51,8 @@ class Registry:
     `namespace` the login (None: nobody is logged in). `notes` is called with each sentence
     a person should read though nothing failed; `keep` are folders that `pull` never replaces; `timeout` is how
     many seconds to wait for a lock; `index` is the path of a disposable file that makes listings quick; `pen` is
-    what writes (a test passes one that fails); `mounts` tells of roots that must lie on a mount, and where that begins.
+    what writes (a test passes one that fails); `mounts` tells of roots that must lie on a mount, and where that begins,
+    `on_mount` is called with a root that says so and is not among them.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Registry:
         index: str | None = None,
         pen: Pen | None = None,
         mounts: Mapping[str, str] | None = None,
+        on_mount: Callable[[str], None] = lambda root: None,
     ) -> None:
         self.session = Session(
             root=os.path.realpath(os.fspath(root)),
@@ -78,6 +80,7 @@ class Registry:
             keep=tuple(keep),
             roots=tuple(os.path.realpath(os.fspath(each)) for each in also),
             mounts=mounts or {},
+            on_mount=on_mount,
         )
         roots = dict.fromkeys((self.session.root, *self.session.roots))
         self.sessions = tuple(replace(self.session, root=each, roots=tuple(roots)) for each in roots)
@@ -321,6 +324,7 @@ class Registry:
             raise Conflict(f"{parsed.name} has no secret: private, nobody would see it", hint="lhub delete removes it")
         with self.session.changing(resource, parsed.namespace) as locked:
             if locked.visibility() != visibility:
+                locked.see_maker()
                 entry = replace(locked.entry("visibility"), visibility=visibility)
                 if visibility == "public":  # told, then opened; hidden, then told
                     locked.record(entry)
@@ -377,6 +381,8 @@ class Registry:
         """
         from lhub import selftest  # not for any other verb
 
+        if isinstance(peer, str):
+            raise UsageError("a peer is a list of words", hint='peer=["ssh", "host"]')
         where = None if peer_root is None else os.fspath(peer_root)
         return selftest.run(
             self.session.root, unique=self.session.unique(), peer=peer, peer_root=where, telling=telling

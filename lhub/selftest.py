@@ -23,7 +23,7 @@ from typing import Any
 
 from lhub.disk import Pen
 from lhub.errors import Denied, LhubError, NotFound
-from lhub.layout import SCRATCH
+from lhub.layout import SCRATCH, link_to
 from lhub.mounts import Mount, mount_of, weaknesses
 from lhub.peer import PATIENCE, Answer, Failed, Peer
 
@@ -76,9 +76,13 @@ class Report:
             return f"lhub cannot keep a registry here: {', '.join(broken)} broken"
         if lost := dict.fromkeys(check.lost for check in self.checks if check.lost):
             return f"lhub works here, nothing tears or vanishes, but it does not promise {'; nor '.join(lost)}"
-        if self.peer is None:
-            return "lhub keeps all that it promises here, on this host; --peer 'ssh HOST' asks between two"
-        return "lhub keeps all that it promises here, also between the two hosts"
+        where = (
+            "on this host; --peer 'ssh HOST' asks between two" if self.peer is None else "also between the two hosts"
+        )
+        unasked = (
+            " (what could not be asked is said above)" if any(each.verdict == "unasked" for each in self.checks) else ""
+        )
+        return f"lhub keeps all that it promises here, {where}{unasked}"
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub selftest --json` prints it."""
@@ -350,7 +354,7 @@ def _links(stage: Stage) -> Iterator[Check]:
             seen=f"{many} to one file, then {error}",
             means="lhub copies instead: more room is needed, nothing is lost",
         )
-    target = ".lhub/versions/" + "0" * 64
+    target = link_to("0" * 64)
     made = here.do(["symlink", target, "links/tag"], ["readlink", "links/tag"], ["symlink", "other", "links/tag"])
     right = _errors(made) == [None, None, "EEXIST"] and made[1].value == target
     yield Check(
@@ -581,8 +585,26 @@ def _rounds(stage: Stage, name: str, *, touched: bool) -> int:
 # who may what
 
 
+_NOBODY = 65534
 _FOLDER_MODES = 0o700, 0o755, 0o2775, 0o2770, 0o3775, 0o1777, 0o555
 _FILE_MODES = 0o444, 0o555, 0o600, 0o660
+
+
+def _owners(stage: Stage) -> Iterator[Check]:
+    """Whose the file system takes one's files to be: all_squash, or SMB's uid=, give them to another."""
+    mine, path = int(stage.here.host["uid"]), f"{stage.room('owners')}/file"
+    owner = int(_must(stage.here, ["make", path], ["status", path])[1][1])
+    if owner == mine or (mine == 0 and owner == _NOBODY):
+        nobody = "" if owner == mine else ", who is nobody here"
+        seen = f"what uid {mine}{nobody} makes belongs to uid {owner}"
+        yield Check(name="owners", verdict="ok", seen=seen, means="a namespace belongs to who makes it")
+        return
+    yield Check(
+        name="owners",
+        verdict="broken",
+        seen=f"what uid {mine} makes belongs to uid {owner}",
+        means="lhub takes your own folders for another user's, and refuses to push there",
+    )
 
 
 def _modes(stage: Stage) -> Iterator[Check]:
@@ -814,6 +836,7 @@ def _speed(stage: Stage) -> Iterator[Check]:
 
 
 ASKED: dict[str, Callable[[Stage], Iterable[Check]]] = {
+    "owners": _owners,
     "new names": _names_race,
     "links": _links,
     "locks": _locks,

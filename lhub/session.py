@@ -27,7 +27,7 @@ from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
 from lhub.opening import GONE, guard, is_folder, read_small, refresh
-from lhub.store import Resource, Vanished, Version, again
+from lhub.store import Resource, Vanished, Version
 
 if TYPE_CHECKING:
     from lhub.change import Change, Writer
@@ -49,7 +49,7 @@ class Session:
     `caller` is the namespace he is logged in to (None: nobody); `notes` is told what a person should know though
     nothing failed; `keep` are folders that a pull never replaces, `roots` the registries that are looked at; `clock`
     gives seconds since 1970; `timeout` is how many seconds to wait for a lock; `mounts` tells of roots that must lie on
-    a mount, and where that begins.
+    a mount, and where that begins, `on_mount` is called for one that is not among them.
     """
 
     root: str
@@ -63,6 +63,7 @@ class Session:
     keep: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     mounts: Mapping[str, str] = field(default_factory=dict)
+    on_mount: Callable[[str], None] = lambda root: None
 
     def __post_init__(self) -> None:
         guard(self.root)
@@ -94,17 +95,38 @@ class Session:
     def read_root(self) -> None:
         """Raise unless a registry that this lhub reads stands at the root."""
         try:
-            text = again(self._read_root, within=(os.path.dirname(self.root), self.root))
+            text = self._read_root()
         except (FileNotFoundError, NotADirectoryError):
             self.see_mounted()
             raise self._no_registry() from None
         except PermissionError:
             raise Denied(f"{self.root} may not be read by you", hint="its owner and mode decide who may") from None
-        self.see_mounted(read_format(text, f"the registry {self.root}"))
+        required = read_format(text, f"the registry {self.root}")
+        self.see_mounted(required)
+        if required and self.root not in self.mounts:
+            self.on_mount(self.root)
 
     def _read_root(self) -> bytes:
-        os.stat(self.root)  # an automounter waits for this
-        return read_small(self.folder.file, limit=SMALL)
+        """registry.yaml; one that is not there is looked for once more, with the eyes of the file server."""
+        try:
+            return self._registry_file()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+        for folder in (os.path.dirname(self.root), self.root):
+            refresh(folder)
+        return self._registry_file()
+
+    def _registry_file(self) -> bytes:
+        root = os.stat(self.root)  # an automounter waits for this
+        text = read_small(self.folder.file, limit=SMALL)
+        maker = os.lstat(self.folder.file).st_uid
+        if root.st_mode & 0o022 and maker not in (root.st_uid, self.person.uid):
+            raise Denied(
+                f"{self.folder.file} was not made by the owner of {self.root}, who could make an end of it",
+                hint="the owner of the folder removes it, and says lhub init anew",
+            )
+        return text
 
     def requires_mount(self) -> bool:
         """Whether the registry says that it must lie on a mount."""
@@ -121,7 +143,7 @@ class Session:
             where = f" on {self.mounts[self.root]}" if self.root in self.mounts else ""
             raise NotFound(
                 f"{self.root} is not on a mount: the share is not there",
-                hint=f"mount the share{where}; one that has moved for good is named in the home's file mounts",
+                hint=f"mount the share{where}; if it has moved for good, remove its line from ~/.lhub/mounts",
             )
 
     def _no_registry(self) -> LhubError:
@@ -211,7 +233,7 @@ class Session:
         place = Place(
             resource=name,
             namespace=namespace,
-            own=self._own(namespace),
+            own=self.is_own(namespace),
             stands=status is not None and resource.published(),
             private=status is not None and is_private(status.st_mode),
             maker=status is None or self._makes(namespace, status),
@@ -240,10 +262,11 @@ class Session:
             refresh(resource.folder.path)
             status = resource.status()
             private = status is not None and is_private(status.st_mode)
-        own = private and self._own(namespace)
+        own = private and self.is_own(namespace)
         return Place(resource=name, namespace=namespace, own=own, stands=status is not None, private=private)
 
-    def _own(self, namespace: str | None) -> bool:
+    def is_own(self, namespace: str | None) -> bool:
+        """Whether the caller, as he is logged in, owns a namespace or is in its team."""
         if namespace is None or self.caller is None:
             return False
         if namespace == self.caller:
@@ -256,7 +279,7 @@ class Session:
     def keeps(self, namespace: str | None, resource: Resource) -> bool:
         """Whether the caller may care for a resource: collect, repair. His namespace's, or made by him without one."""
         if namespace is not None:
-            return self._own(namespace)
+            return self.is_own(namespace)
         status = resource.status()
         return status is not None and status.st_uid == self.uid and self.is_space(None)
 
@@ -377,7 +400,9 @@ class Session:
     def no_twin(self, namespace: str | None, name: str) -> None:
         """Raise Conflict when a resource stands whose name differs only by case."""
         folder = self.folder.namespace(namespace).path
-        other = twin(name, os.listdir(folder)) if is_folder(folder) else None
+        other = None
+        with suppress(PermissionError):  # what is closed is refused by who goes on
+            other = twin(name, os.listdir(folder)) if is_folder(folder) else None
         if other and self.resource(namespace, other).kind():
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
 

@@ -196,6 +196,8 @@ class Found:
         }
 
 
+_MANY = 100_000
+"""Files of a version up to which their names are searched as well."""
 _RANKS = {"name": 0, "keywords": 1, "description": 2}
 
 
@@ -221,7 +223,8 @@ def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int
     if head is None:
         return None
     with resource.opened(head, patient=False) as version:
-        manifest, paths = version.manifest(), list(version.sums())
+        manifest = version.manifest()
+        paths = list(version.sums()) if manifest.count <= _MANY else []
     texts = [("name", resource.name), *_texts(manifest), *(("file", path) for path in paths)]
     matches, rank = [], 0
     for term in wanted:

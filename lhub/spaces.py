@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import account_of, gid_of, group_of
 from lhub.layout import (
+    NAMESPACE_FILE,
     ONE_PERSON,
     SCRATCH,
     SHARED_ROOT,
@@ -31,7 +32,7 @@ from lhub.layout import (
     modes_of,
 )
 from lhub.manifest import format_text
-from lhub.names import is_space, parse_namespace, twin
+from lhub.names import UNNAMED, is_space, parse_namespace, twin
 from lhub.opening import is_folder, refresh
 from lhub.session import Session
 from lhub.store import Resource
@@ -65,7 +66,9 @@ def sharing(session: Session, *, shared: bool, group: str | None) -> Sharing:
     if gid is None:
         raise NotFound(f"there is no group {group} on this machine", hint="getent group lists them")
     if session.person.uid != 0 and gid not in session.person.groups:
-        raise Denied(f"you are not in the group {group}", hint="one of its members can do this, or an administrator")
+        raise Denied(
+            f"you are not in the group {group}", hint="one of its members can do this; if you are one, log in anew"
+        )
     return Sharing(mode=TEAM_SPACE, gid=gid)
 
 
@@ -107,7 +110,9 @@ def _make_root(session: Session, *, require_mount: bool) -> None:
         if others and "registry.yaml" not in others:
             raise Conflict(f"{root} holds other things and is not a registry", hint="name an empty or a new folder")
         text = format_text(require_mount=require_mount).encode()
-        session.pen.create(session.folder.file, text, 0o644, scratch=f"{root}/{SCRATCH}{session.unique()}")
+        scratch = f"{root}/{SCRATCH}{session.unique()}"
+        told = session.pen.create(session.folder.file, text, 0o644, scratch=scratch)
+        _see_served(session, told)
         session.pen.sync_folder(root)
         if made:
             session.pen.sync_folder(parent)
@@ -115,6 +120,16 @@ def _make_root(session: Session, *, require_mount: bool) -> None:
         raise Denied(f"{root} cannot be written by you", hint="--root or LHUB_ROOT names another place") from None
     session.read_root()
     session.notes(f"made the registry {root}")
+
+
+def _see_served(session: Session, made: bool) -> None:
+    """Take registry.yaml back where it is not of the root's owner, for nobody would use it: root is nobody on NFS."""
+    try:
+        session.read_root()
+    except Denied as error:
+        if made:
+            session.pen.unlink(session.folder.file)
+        raise Denied(str(error), hint="make it as the owner of the folder, or on the file server") from None
 
 
 def _refuse_another_s(session: Session, made: bool) -> None:
@@ -134,10 +149,13 @@ def _share(session: Session, path: str, wanted: Sharing) -> None:
     try:
         if wanted.gid is not None and os.lstat(path).st_gid != wanted.gid:
             session.pen.set_group(path, wanted.gid)  # takes setgid away, so the mode comes second
-        session.pen.set_mode(path, wanted.mode)
+        if wanted.gid in (None, os.lstat(path).st_gid):  # else it would be some other group's
+            session.pen.set_mode(path, wanted.mode)
     except PermissionError:
+        whose = account_of(os.lstat(path).st_uid)
         raise Denied(
-            f"{path} cannot be given to {wanted.words} by you", hint="its owner can, if the file server knows the group"
+            f"{path} belongs to {whose}, who alone can give it to {wanted.words}",
+            hint="if it is yours, the file server does not know you in that group",
         ) from None
     if not _is_shared(path, wanted):
         raise LhubError(
@@ -185,8 +203,15 @@ def create(session: Session, name: str, group: str | None) -> bool:
     wanted = sharing(session, shared=False, group=group)
     make_root(session)
     if is_folder(folder.path) and os.path.lexists(folder.file):
-        _refuse_other(session, name, wanted)
-        return False
+        try:
+            _refuse_other(session, name, wanted)
+        except Conflict:
+            if not _is_empty(session, name):
+                raise
+        else:
+            if os.lstat(folder.path).st_uid == session.uid and wanted.gid is not None:
+                make_trash(session, name)
+            return False
     if wanted.gid is None:
         claim(session, name)
         return True
@@ -195,6 +220,7 @@ def create(session: Session, name: str, group: str | None) -> bool:
         if not session.pen.make_folder(folder.path, 0o700) and not session.owns(name):  # a kill may have left it
             raise Denied(f"the namespace {name} belongs to somebody else", hint="choose another name")
     _share(session, folder.path, wanted)
+    make_trash(session, name)  # with it, for whoever makes it could empty it
     _describe(session, folder, wanted.mode)
     session.pen.sync_folder(session.root)
     return True
@@ -219,8 +245,16 @@ def _refuse_other(session: Session, name: str, wanted: Sharing) -> None:
         stands = f"of the group {group_of(status.st_gid)}" if session.is_team(name) else "one person's"
         raise Conflict(
             f"the namespace {name} stands already and is {stands}",
-            hint=f"make one of another name, then lhub copy {name}/X --to {session.root} --as ITS-NAME",
+            hint="make one of another name: lhub export and lhub import --as NAME carry its resources there",
         )
+
+
+def _is_empty(session: Session, name: str) -> bool:
+    """Whether a namespace is the caller's own and holds nothing yet, so that it may become somebody else's."""
+    folder = session.folder.namespace(name)
+    names = [*os.listdir(folder.path), *_names(folder.trash)]
+    own = os.lstat(folder.path).st_uid == session.uid
+    return own and all(entry in (NAMESPACE_FILE, TRASH) or entry.startswith(SCRATCH) for entry in names)
 
 
 def swept(session: Session, folder: str) -> list[str]:
@@ -267,7 +301,7 @@ def claim_unnamed(session: Session) -> None:
         if not session.may_write(folder.path) or not os.path.lexists(folder.file):
             raise Denied(
                 f"{session.root} takes nothing without a namespace yet",
-                hint="its owner makes the place by a first such push",
+                hint="lhub login NAME, then it goes to your own namespace",
             )
         swept(session, folder.path)
         return
@@ -304,12 +338,18 @@ def make_trash(session: Session, namespace: str | None) -> None:
     """Make the place of deleted resources, with the mode of its namespace; whoever owns it could empty it."""
     folder = session.folder.namespace(namespace)
     space = os.lstat(folder.path)
+    team = namespace is not None and session.is_team(namespace)
+    if team and space.st_uid != session.uid and not os.path.lexists(folder.trash):
+        whose = account_of(space.st_uid)
+        again = f"lhub namespace create {namespace} --group {group_of(space.st_gid)}"
+        raise Denied(f"{folder.trash} is not there, and is {whose}'s to make", hint=f"as {whose}: {again}")
     made = not os.path.lexists(folder.trash)
-    session.pen.make_folders([folder.trash], stat.S_IMODE(space.st_mode))
+    if made or not team:
+        session.pen.make_folders([folder.trash], stat.S_IMODE(space.st_mode))
     if made:
         session.pen.sync_folder(folder.path)
     trash = os.lstat(folder.trash)
-    honest = trash.st_uid in (space.st_uid, session.uid) or (namespace is not None and session.is_team(namespace))
+    honest = trash.st_uid == space.st_uid or (trash.st_uid == session.uid and not team)
     if not stat.S_ISDIR(trash.st_mode) or not honest:
         raise Denied(
             f"{folder.trash} was made by somebody else, who could empty it", hint="its namespace's owner removes it"
@@ -330,7 +370,7 @@ def clear_leftover(session: Session, namespace: str | None, resource: Resource) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """A namespace as the kernel sees it: whose, and the group if it is a team's; `own`: the caller may push there."""
+    """A namespace: its owner on disk, its group if it is a team's; `own`: the caller, as logged in, pushes there."""
 
     name: str
     owner: str
@@ -350,8 +390,8 @@ def spaces(session: Session) -> list[Space]:
     for name in sorted(filter(is_space, os.listdir(session.root))):
         with suppress(FileNotFoundError, PermissionError):
             status = os.lstat(session.folder.namespace(name).path)
-            if stat.S_ISDIR(status.st_mode) and name != session.folder.namespace(None).path.rpartition("/")[2]:
+            if stat.S_ISDIR(status.st_mode) and name != UNNAMED:
                 group = group_of(status.st_gid) if session.is_team(name) else None
                 owner = account_of(status.st_uid)
-                found.append(Space(name=name, owner=owner, group=group, own=session.owns(name)))
+                found.append(Space(name=name, owner=owner, group=group, own=session.is_own(name)))
     return found

@@ -350,7 +350,8 @@ def staging(pen: Pen, resource: Resource, modes: Modes, unique: str, note: str) 
         stage.sync_all = sync_all
         with held(f"{stage.scratch}.lock", mode=modes.lock, timeout=10, note=note):
             try:
-                pen.make_folder(stage.scratch, STAGING)
+                if not pen.make_folder(stage.scratch, STAGING):
+                    raise LhubError(f"{stage.scratch} was put there by somebody else", hint="push again")
                 yield stage
             finally:
                 for end in ("", *ENDS):

@@ -33,27 +33,24 @@ from lhub.layout import (
 )
 from lhub.manifest import HUGE, LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
-from lhub.opening import GONE, digest_text, listed, open_folder, opened_beneath, read_small, refresh
+from lhub.opening import GONE, digest_text, listed, open_folder, opened_beneath, read_small
 from lhub.tags import Links, Tag
 
 _T = TypeVar("_T")
+_LINE = 8192
+"""Bytes that a line of SHA256SUMS has at most: a path of PATH_MAX, each of its characters escaped."""
 _ANEW = GONE | {errno.EEXIST}
 """Answers for a name that another host has just replaced (EEXIST: from MooseFS, where nothing was to be made)."""
 
 
-def again(read: Callable[[], _T], *, within: tuple[str, ...] = ()) -> _T:
-    """The answer of `read`, asked anew at most three times while a network file system catches up.
-
-    The folders `within` are looked at anew in between.
-    """
+def again(read: Callable[[], _T]) -> _T:
+    """The answer of `read`, asked anew at most three times while a network file system catches up."""
     for pause in (0.01, 0.1):
         try:
             return read()
         except OSError as error:
             if error.errno not in _ANEW:
                 raise
-        for folder in within:
-            refresh(folder)
         time.sleep(pause)
     return read()
 
@@ -210,6 +207,8 @@ class Resource:
             entries = list(os.scandir(self.folder.path))
         except (PermissionError, FileNotFoundError, NotADirectoryError):
             return False  # what the kernel does not show does not stand
+        except OSError:
+            return True  # who reads it is told why it cannot be read
         links = any(entry.is_symlink() for entry in entries if is_tag(entry.name.removeprefix(PIN)))
         return links or os.path.lexists(self.folder.branch)
 
@@ -264,7 +263,8 @@ class Version:
 
     def sums_text(self) -> bytes:
         """SHA256SUMS; Corrupt when it is not the one that the manifest names."""
-        return self._verified(SUMS, HUGE, self.manifest().sums)
+        most = min(HUGE, (self.manifest().count + 1) * _LINE)  # no more than so many lines can have
+        return self._verified(SUMS, most, self.manifest().sums)
 
     def _verified(self, name: str, limit: int, digest: str) -> bytes:
         """A document, read and verified once."""

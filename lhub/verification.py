@@ -18,6 +18,7 @@ from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource, again
 
+_MOST = 200
 _BEYOND = (Corrupt, Denied, NotFound, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What says that a resource is taken apart so far that nothing of it can be mended."""
 
@@ -100,13 +101,20 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
             left = _seen(resource, Tally(), only)
             repaired += [_finding(resource, damage) for damage in damages if damage not in left]
             damages = left
-        found += [_finding(resource, damage, own=own, tried=own and care.repair) for damage in damages]
+        found += [_finding(resource, damage, own=own, tried=own and care.repair) for damage in _bounded(damages, own)]
     for resource, what in lagging(tally.lagging or ()).items():
         mended = care.repair and _completed(session, resource)
         (repaired if mended else found).append(_finding(resource, lag(what)))
     return Verified(
         checked=tally.files, bytes=tally.bytes, quick=care.quick, findings=tuple(found), repaired=tuple(repaired)
     )
+
+
+def _bounded(damages: list[Damage], own: bool) -> list[Damage]:
+    """All that is wrong with one's own; of another's as much as tells that it is damaged."""
+    if own or len(damages) <= _MOST:
+        return damages
+    return [*damages[:_MOST], Damage(problem=f"and {len(damages) - _MOST} more", hint="its owner is told all of it")]
 
 
 def _completed(session: Session, resource: Resource) -> bool:

@@ -17,6 +17,7 @@ answer are what JSON can hold.
 from __future__ import annotations
 import __future__
 
+import ctypes
 import dataclasses
 import inspect
 import json
@@ -48,6 +49,7 @@ from lhub.errors import LhubError
 from lhub.names import parse_ref
 from lhub.registry import Registry
 
+_PR_SET_PDEATHSIG = 1
 LIMIT = 120.0
 """Seconds that a task may take, if not said otherwise: a slow cluster is no fault, a hang is one."""
 FILES = 5
@@ -244,7 +246,8 @@ class Task:
         self.host._send_line(json.dumps({"kill": self.number, "signal": int(number)}))
 
 
-_ERRORS = {kind.code: kind for kind in (LhubError, *LhubError.__subclasses__()) if kind.__module__ == "lhub.errors"}
+_KINDS: tuple[type[LhubError], ...] = (LhubError, *LhubError.__subclasses__())
+_ERRORS: dict[int, type[LhubError]] = {kind.code: kind for kind in _KINDS if kind.__module__ == "lhub.errors"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -547,11 +550,11 @@ class _Agent:
             child = _Child(order, self)
             self.children[child.number] = child
             self.selector.register(child.answers, selectors.EVENT_READ, child)
-        elif "say" in order and (child := self.children.get(order["to"])):  # else it has ended
+        elif "say" in order and order["to"] in self.children:  # else it has ended
             with suppress(BrokenPipeError):
-                os.write(child.orders, json.dumps(order["say"]).encode() + b"\n")
-        elif "kill" in order and (child := self.children.get(order["kill"])):
-            os.kill(child.pid, order["signal"])
+                os.write(self.children[order["to"]].orders, json.dumps(order["say"]).encode() + b"\n")
+        elif "kill" in order and order["kill"] in self.children:
+            os.kill(self.children[order["kill"]].pid, order["signal"])
 
     def _hear(self, child: _Child, data: bytes) -> None:
         *lines, child.rest = (child.rest + data).split(b"\n")
@@ -610,7 +613,11 @@ def _be(order: dict[str, Any], known: dict[str, Any], me: Me) -> None:
     """Be one task, in a process of its own, and end with it."""
     try:
         os.setpgid(0, 0)
+        for descriptor in range(3):  # the agent's own, which are to close when it ends
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
         _become(order["user"], me)
+        with suppress(AttributeError):  # not on macOS
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an agent that is killed leaves no task
         value = plain(known[order["name"]](me, *order["arguments"], **order["named"]))
         me._answer({"value": value})
     except LhubError as error:
@@ -636,7 +643,9 @@ def _become(user: dict[str, Any] | None, me: Me) -> None:
 
 def _compiled(file: str, line: int, text: str) -> CodeType:
     """Code of a function as it stands in its file, so that a traceback names the line."""
-    return compile("\n" * (line - 1) + text, file, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
+    flag = __future__.annotations.compiler_flag
+    code: CodeType = compile("\n" * (line - 1) + text, file, "exec", flag, dont_inherit=True)
+    return code
 
 
 def plain(value: Any) -> Any:
@@ -699,7 +708,9 @@ class Me:
         """Wait for what is said to this task."""
         data = b""
         while not data.endswith(b"\n"):
-            data += os.read(self.orders, 1)
+            if not (piece := os.read(self.orders, 1)):
+                raise EOFError("nobody is there any more")
+            data += piece
         return json.loads(data)
 
     def stopped(self) -> bool:

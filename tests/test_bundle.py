@@ -112,9 +112,11 @@ def target_in(place: Path, standing: Path) -> Registry:
 
 @pytest.fixture
 def anybody() -> Iterator[Path]:
-    """A folder that every user of this machine may enter and write."""
+    """A folder of somebody's that every user of this machine may enter and write."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
+    if os.geteuid() == 0:
+        os.chown(folder, SOMEBODY, SOMEBODY)
     yield folder
     subprocess.run(["chmod", "-R", "u+w", folder], check=True)
     shutil.rmtree(folder)

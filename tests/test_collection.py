@@ -904,11 +904,8 @@ def test_what_another_user_hides_or_leaves_lying_keeps_nobody_from_collecting(
 @pytest.fixture
 def team(shared: Path) -> Path:
     """A team's namespace, `vision`, of group 30001."""
-    folder = shared / "registry/vision"
-    folder.mkdir()
-    os.chown(folder, 0, 30001)
-    folder.chmod(0o3775)
-    return folder
+    Registry(shared / "registry").create_namespace("vision", group="30001")
+    return shared / "registry/vision"
 
 
 @needs_root

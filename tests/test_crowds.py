@@ -264,7 +264,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become 
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder that every user may enter and write, with a shared registry in it."""
-    folder = Path(tempfile.mkdtemp(prefix="lhub-crowd-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="lhub-crowd-"))
     folder.chmod(0o1777)
     _load_everything(folder)
     registry = Registry(folder / "registry")

@@ -120,7 +120,7 @@ UNUSUAL: dict[str, tuple[Callable[[Kept], object], str, str]] = {  # a deed, whe
     "a first push that did not get far": (
         lambda kept: write_tree(kept.path.parent / "Y", {"resource.yaml": "format: 1\nkind: files\n"}),
         "alice/Y",
-        "a first push began here",
+        "a first push did not get as far as a tag here",
     ),
     "a file beside the tags": (
         lambda kept: (kept.path / "README.md").write_text("x"), "alice/X/README.md", "is not a link"

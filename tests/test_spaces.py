@@ -197,13 +197,20 @@ def test_members_who_push_in_turn_copy_a_large_file_once_each(shared: Path) -> N
     assert Registry(shared / "registry", namespace="u20001").verify("vision/X").ok
 
 
-def test_a_namespace_of_one_person_does_not_become_a_team_s(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "registry")
-    registry.login("alice")
+def test_a_namespace_that_holds_something_does_not_become_a_team_s(tmp_path: Path, hello: Path) -> None:
+    registry = Registry(tmp_path / "registry", namespace="alice")
+    registry.push(hello)
     before = snapshot(registry.root)
     with pytest.raises(Conflict, match="stands already and is one person's"):
         registry.create_namespace("alice", group=str(os.getgid()))
     assert snapshot(registry.root) == before
+
+
+def test_a_namespace_of_one_s_own_that_holds_nothing_yet_becomes_a_team_s(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    registry.login("vision")
+    assert registry.create_namespace("vision", group=str(os.getgid()))
+    assert (mode(registry.root / "vision"), mode(registry.root / "vision/.trash")) == (0o3775, 0o3775)
 
 
 def test_a_killed_creation_of_a_team_s_namespace_is_finished_by_the_next(tmp_path: Path) -> None:
@@ -249,8 +256,11 @@ def test_namespaces_are_listed_with_whose_they_are(tmp_path: Path) -> None:
     registry.login("alice")
     registry.create_namespace("vision", group=str(os.getgid()))
     (registry.root / "link").symlink_to(registry.root / "alice")
+    registry = Registry(tmp_path / "registry", namespace="alice")
+    registry.login("bob")
     assert [(each.name, bool(each.group), each.own) for each in registry.namespaces()] == [
         ("alice", False, True),
+        ("bob", False, False),  # one's own as well, for who logs in to it
         ("vision", True, True),
     ]
 

@@ -451,7 +451,7 @@ def shared(kept: Kept) -> Iterator[Path]:
     """A registry that two users share, in a folder that every user may enter."""
     flip(kept.payload("run.sh"))
     kept.registry.verify(repair=True)  # once here: what Python loads late lies where another user may not read
-    folder = Path(tempfile.mkdtemp(prefix="lhub-verify-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="lhub-verify-"))
     folder.chmod(0o1777)
     registry = Registry(folder / "registry")
     registry.init()

@@ -30,11 +30,8 @@ def init_command(
       lhub init /mnt/team/registry --shared
       lhub init /mnt/team/registry --group ml
     """
-    from lhub import door
-
     place = registry(ctx, root if folder is None else folder, writes=True, anonymous=True)
     place.init(shared=shared, group=group, require_mount=require_mount)
-    door.keep_mount(place)
     who = "every user" if shared else f"the group {show.clean(group)}" if group else None
     click.echo(f"{place.session.root} is a registry" + (f", {who} may make namespaces in it" if who else ""))
 
@@ -60,7 +57,7 @@ def create_command(ctx: click.Context, name: str, group: str | None, root: str |
     """Make a namespace, without logging in to it.
 
     With --group it is a team's: every member of the group pushes and moves tags there, as alice/X is pushed by alice;
-    nobody but its maker can remove, hide or close a resource.
+    only its maker hides a resource, only he and the maker of the namespace delete it.
 
     \b
     Example:
