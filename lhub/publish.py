@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from lhub import spaces
 from lhub.access import Place, absent, refusal
 from lhub.builds import Task
 from lhub.change import Change, change, prepare, protected_error, see_expected, see_private
-from lhub.errors import Conflict, Denied, NotFound, UsageError, listing
+from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
 from lhub.layout import TEAM
@@ -108,8 +109,9 @@ def push(session: Session, order: Order) -> Pushed:
         target = _target(session, order, packing, found)
         try:
             _refuse(session, target, order)
-            _settle(session, target, order)
-            return _push(session, target, order)
+            hidden = _settle(session, target, order)
+            with _telling_hidden(session, target) if hidden else nullcontext():
+                return _push(session, target, order)
         except (Vanished, Deleted):  # a collection or a deletion came between two steps
             pass
         except OSError as error:
@@ -233,8 +235,11 @@ def _refuse_visibility(session: Session, target: _Target, visibility: str) -> No
         )
 
 
-def _settle(session: Session, target: _Target, order: Order) -> None:
-    """The folders of the resource, with the privacy that it shall have before the first byte is written."""
+def _settle(session: Session, target: _Target, order: Order) -> bool:
+    """The folders of the resource, with the privacy that it shall have before the first byte is written.
+
+    True when that has hidden what was public.
+    """
     place = target.place
     spaces.claim(session, place.namespace) if place.namespace else spaces.claim_unnamed(session)
     modes = session.modes(place.namespace)
@@ -243,10 +248,25 @@ def _settle(session: Session, target: _Target, order: Order) -> None:
         spaces.clear_leftover(session, place.namespace, target.resource)
     made = prepare(session.pen, target.resource.folder, modes, uid=session.uid, private=private)
     hide = private and not place.private
-    if not made and hide:
-        session.pen.set_mode(target.resource.folder.path, modes.private)
-        see_private(target.resource.folder.path)
-        session.pen.sync_folder(target.resource.folder.path)
+    if made or not hide:
+        return False
+    session.pen.set_mode(target.resource.folder.path, modes.private)
+    see_private(target.resource.folder.path)
+    session.pen.sync_folder(target.resource.folder.path)
+    return True
+
+
+@contextmanager
+def _telling_hidden(session: Session, target: _Target) -> Iterator[None]:
+    """Say that a failed push has hidden its resource: to open it again could show what somebody else hid."""
+    try:
+        yield
+    except (Vanished, Deleted):  # it begins anew
+        raise
+    except (LhubError, OSError):
+        name = target.resource.name
+        session.notes(f"{name} is private since this push began; to open it: lhub visibility {name} public")
+        raise
 
 
 # steps 2 to 9

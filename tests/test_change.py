@@ -468,6 +468,15 @@ def test_a_push_that_makes_private_hides_before_a_byte_is_written(
     assert set(seen[first:]) == {0o700}
 
 
+def test_a_push_that_has_hidden_and_then_fails_says_so(registry: Registry, place: Path, folder: Path) -> None:
+    told: list[str] = []
+    impatient = Registry(registry.root, namespace="alice", timeout=0.05, notes=told.append)
+    with held_elsewhere(place / ".lhub/lock"), pytest.raises(LockTimeout):
+        impatient.push(folder, "X", private=True)
+    assert told[-1].endswith("to open it: lhub visibility alice/X public")
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_push_that_makes_public_shows_only_what_is_published(registry: Registry, place: Path, folder: Path) -> None:
     registry.visibility("alice/X", "private")
     seen: list[int] = []
