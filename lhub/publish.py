@@ -19,7 +19,7 @@ from lhub.change import Change, change, prepare, protected_error, see_expected, 
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.kinds import Recognised, recognise
-from lhub.layout import TEAM
+from lhub.layout import TEAM, is_private
 from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE
 from lhub.session import Session
@@ -245,7 +245,7 @@ def _settle(session: Session, target: _Target, order: Order) -> bool:
     modes = session.modes(place.namespace)
     private = order.visibility == "private"
     if target.first and place.private and not private:  # of a private push that was killed: not to be opened
-        spaces.clear_leftover(session, place.namespace, target.resource)
+        _clear_leftover(session, target)
     made = prepare(session.pen, target.resource.folder, modes, uid=session.uid, private=private)
     hide = private and not place.private
     if made or not hide:
@@ -254,6 +254,18 @@ def _settle(session: Session, target: _Target, order: Order) -> bool:
     see_private(target.resource.folder.path)
     session.pen.sync_folder(target.resource.folder.path)
     return True
+
+
+def _clear_leftover(session: Session, target: _Target) -> None:
+    """Make room where a private first push was killed; what a colleague makes just now looks so until his chmod."""
+    for _ in range(_OPENING):
+        status = target.resource.status()
+        if status is None or status.st_uid == session.uid:
+            break
+        if not is_private(status.st_mode):
+            return
+        time.sleep(_PAUSE)
+    spaces.clear_leftover(session, target.place.namespace, target.resource)
 
 
 @contextmanager

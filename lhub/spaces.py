@@ -362,7 +362,13 @@ def clear_leftover(session: Session, namespace: str | None, resource: Resource) 
 
     make_trash(session, namespace)
     aside = session.folder.namespace(namespace).gone(session.unique())
-    clear(resource, session.modes(namespace), session.writer(), aside)
+    try:
+        clear(resource, session.modes(namespace), session.writer(), aside)
+    except PermissionError:  # the namespace is sticky
+        raise Denied(
+            f"somebody else began to push {resource.name} and has not finished",
+            hint="he pushes it, or its namespace's owner does",
+        ) from None
 
 
 # what is there

@@ -178,6 +178,25 @@ def test_members_push_and_move_tags_and_only_who_made_a_resource_hides_or_delete
 
 
 @needs_root
+def test_a_colleague_s_unfinished_private_push_stands_in_the_way_with_a_sentence_until_it_opens(shared: Path) -> None:
+    source = write_tree(shared / "source", {"weights.bin": "1"})
+    begun = shared / "registry/vision/X"
+
+    def begin() -> None:
+        become(20001, TEAM)
+        Registry(shared / "registry", namespace="u20001").create_namespace("vision", group=str(TEAM))
+        begun.mkdir(mode=0o700)
+
+    def push() -> None:
+        become(20002, TEAM)
+        Registry(shared / "registry", namespace="u20002").push(source, "vision/X")
+
+    assert together(begin) == [0]
+    assert together(push) == [4]
+    assert together(push, lambda: begun.chmod(0o2775)) == [0, 0]
+
+
+@needs_root
 def test_members_who_push_in_turn_copy_a_large_file_once_each(shared: Path) -> None:
     source = write_tree(shared / "source", {"weights.bin": os.urandom(20 << 20), "note.txt": ""})
 
