@@ -36,6 +36,7 @@ from lhub import collection
 from lhub.cli.main import main
 from lhub.errors import Conflict, Denied, LhubError, LockTimeout, NotFound
 from lhub.identity import remember
+from lhub.mounts import mount_of
 from lhub.names import parse_ref
 from tests.benchmarks.crowd import crowd
 from tests.hosts import (
@@ -948,10 +949,22 @@ def server(ground: Share) -> Iterator[tuple[Host, str]]:
 
 @pytest.fixture
 def real_server(server: tuple[Host, str]) -> tuple[Host, str]:
-    """A server whose disk may be filled: not this machine's own."""
+    """A server whose disk may be filled: not this machine's own, nor what it sees through a mount."""
     if not OUTSIDE:
         pytest.skip("this machine's own disk is not filled; LHUB_TEST_HOST_S names a server")
+    host, folder = server
+    if (kind := host.run(kind_of, folder)) not in DISKS:
+        pytest.skip(f"{folder} of LHUB_TEST_HOST_S lies on {kind}, not on a disk of that server which could be filled")
     return server
+
+
+DISKS = ("ext4", "xfs", "btrfs", "zfs")
+
+
+def kind_of(me: Me, folder: str) -> str:
+    """The kind of file system that a folder lies on."""
+    mount = mount_of(folder)
+    return mount.kind if mount else "nothing that tells its name"
 
 
 def command(me: Me, *words: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ server() {
 client() {
     mkdir -p /run/gluster /var/log/glusterfs
     modprobe fuse
-    mount -t glusterfs -o acl "$SERVER:/share" /mnt/net
+    # by default names and modes are remembered for a second: another user reads what has just become private
+    mount -t glusterfs -o acl,entry-timeout=0,attribute-timeout=0 "$SERVER:/share" /mnt/net
     chmod 1777 /mnt/net
 }
