@@ -11,7 +11,7 @@ Every error is a :class:`LhubError` with `.code` (the exit code of the command l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lhub.errors import (
@@ -51,6 +51,7 @@ __all__ = [
     "path",
     "pull",
     "push",
+    "uses",
 ]
 
 
@@ -84,6 +85,7 @@ def push(
     message: str = "",
     expect: str | None = None,
     if_absent: bool = False,
+    build_env: Mapping[str, str] | None = None,
 ) -> Pushed:
     """Push a folder as a version of a resource, and let tags name it.
 
@@ -91,7 +93,12 @@ def push(
     `name` of `manifest.yml`). Without `tags` and `protected_tags` the tag is ``latest``; a protected tag never moves
     again. The first push is public unless `private`; later ones leave the visibility alone unless told.
     `force_update` and `secret` update a resource without a namespace. `expect` (8 to 64 hex digits) is the version
-    that the tags must stand at; `if_absent`: they must not stand.
+    that the tags must stand at; `if_absent`: they must not stand. `build_env` are the variables that the requirements
+    use as ``${NAME}``, by name; their values are kept nowhere.
+
+    What travels of an Executor is complete: a `config.yml` is written where the folder has none, `manifest.yml` is
+    merged into its `metas`, the dependencies of `pyproject.toml` are added to the requirements (the rules are those of
+    jina-ai/executor-normalizer). The folder itself stays as it is, and nothing in it is run.
 
     Returns a `Pushed` with name, uri, version, tags, protected_tags, visibility, new, task_id, secret, path.
 
@@ -113,23 +120,53 @@ def push(
         message=message,
         expect=expect,
         if_absent=if_absent,
+        build_env=build_env,
     )
 
 
-def pull(ref: str, destination: str | os.PathLike[str] | None = None, *, force: bool = False) -> Pulled:
+def pull(
+    ref: str,
+    destination: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    install_requirements: bool = False,
+    build_env: Mapping[str, str] | None = None,
+) -> Pulled:
     """Lay a version out as a folder, every byte verified.
 
     `ref` is any reference (``alice/X``, ``jinaai://alice/X:v1``, ``alice/X@3f2a9c1d``, ``jinahub://X:secret/v1``);
     `destination` defaults to a folder named like the resource, in the current one; `force` replaces what stands there.
+    With `install_requirements` pip then installs what an Executor requires, in this environment; the variables that
+    its requirements use are taken from `build_env`, else from the environment.
 
-    Returns a `Pulled` with ref, name, version, path.
+    Returns a `Pulled` with ref, name, version, path, build_env (the names of those variables).
 
-    Raises UsageError (2), NotFound (3) for what is not here or not for the caller, Conflict (5) when the destination
-    exists, Corrupt (6) naming the file whose bytes are not those published; then nothing is at the destination.
+    Raises UsageError (2), also for a variable that is not set, NotFound (3) for what is not here or not for the caller,
+    Conflict (5) when the destination exists, Corrupt (6) naming the file whose bytes are not those published; then
+    nothing is at the destination. BuildFailed (8) when pip fails, ToolMissing (9) without pip.
     """
     from lhub import door
 
-    return door.here().pull(ref, destination, force=force)
+    registry = door.here()
+    variables = door.variables(registry.variables(ref), build_env) if install_requirements else {}
+    return registry.pull(ref, destination, force=force, install_requirements=install_requirements, build_env=variables)
+
+
+def uses(ref: str, *, install_requirements: bool = False, build_env: Mapping[str, str] | None = None) -> str:
+    """The config.yml of an Executor inside the registry, for `uses` of a Flow: nothing is copied.
+
+    ``Flow().add(uses=lhub.uses("jinaai://alice/X:v1"))``; `install_requirements` and `build_env` as for `pull`.
+
+    Raises NotFound (3) for what is not here, not for the caller or no Executor, UsageError (2) for a variable that its
+    requirements use and that is not set, BuildFailed (8), ToolMissing (9).
+    """
+    from lhub import door
+
+    registry = door.here()
+    variables = door.variables(registry.variables(ref), build_env)
+    config = registry.uses(ref, install_requirements=install_requirements, build_env=variables)
+    door.keep_clean(config)
+    return config
 
 
 def path(ref: str) -> str:

@@ -21,7 +21,7 @@ from lhub.disk import Pen
 from lhub.errors import LhubError, NotFound, UsageError
 from lhub.exchange import Carried, receive_all
 from lhub.folder import Packing, scan
-from lhub.kinds import docarray, recognise
+from lhub.kinds import described, docarray
 from lhub.manifest import manifest_of
 from lhub.names import LATEST, name_faults, parse_namespace, tag_faults
 from lhub.opening import digest_of, digest_text, listed, open_file
@@ -82,7 +82,7 @@ def _executor(package: tuple[str, tuple[str, ...]]) -> Legacy:
     path, tags = package
     try:
         packing = _packing(path, tags)
-        found = recognise(packing)
+        found = described(packing)
         name = str(found.name or found.about.get("jtype") or os.path.basename(path)).rpartition("/")[2]
         fault = "" if found.kind == "executor" else "it is no Executor"
         size = sum(source.size for source in packing.sources)
@@ -142,7 +142,7 @@ def _parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
         return _array_parcel(legacy, namespace)
     packing = _packing(legacy.path, legacy.tags)
     origins = {source.path: source.origin for source in packing.sources}
-    return _Adopted(legacy.name, legacy.kind, legacy.tags, hashed(packing), recognise(packing).about, origins)
+    return _Adopted(legacy.name, legacy.kind, legacy.tags, hashed(packing), described(packing).about, origins)
 
 
 def _array_parcel(legacy: Legacy, namespace: str | None) -> _Adopted:

@@ -1,22 +1,58 @@
-"""Build tasks: what one push did, step by step, as a log that one writer appends to and anybody may replay.
+"""Build tasks: what one push did, step by step, as a log that one writer appends to and anybody may follow.
 
 `builds/<task>/task.yaml` says whose task it is, `events.jsonl` holds one JSON object a line with time, type,
-subject and payload. A task whose last event is neither `succeeded` nor `failed` runs, or its process died.
+subject and payload. The builder holds `lock` from before its first event to behind its last, over a fork too: one
+whose last event is no end, and whose lock is free on its own host, has died. `cancel` asks it to stop.
 
->>> len(new_task_id(1_700_000_000.0))
-24
+>>> len(new_task_id(1_700_000_000.0)), is_task_id("65535f00" + 16 * "a")
+(24, True)
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 from lhub.disk import Pen
-from lhub.layout import Modes, ResourceFolder
-from lhub.manifest import FORMAT, to_yaml
+from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout
+from lhub.layout import SCRATCH, BuildFolder, Modes, ResourceFolder, is_version
+from lhub.lock import held, is_held
+from lhub.manifest import FORMAT, SMALL, read_yaml, to_yaml
+from lhub.opening import GONE, open_file, read_small, refresh
+from lhub.redaction import Redaction
+
+Event = Mapping[str, Any]
+ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
+"""The states in which a task stays, by the last event that says so."""
+DIED = "the build process died"
+_WORDY = frozenset({"console", "failed", "cancelled"})
+"""The events whose payload holds words of programs and errors."""
+_MOST_WORDS = 4096
+"""Characters of an error that are kept."""
+_LATEST = 1e12
+"""Seconds since 1970 that nobody will see: what is beyond is no time, nor is NaN."""
+_WHOLE = "push"
+"""The subject of the last event."""
+_HERE = -1
+"""Stands for the process that began a task which goes on in another."""
+_PAUSE = 0.1
+"""Seconds between two looks at the log of a running task, and at whether it shall stop."""
+_PORTION, _TAIL = 4 << 20, 1 << 16
+"""Bytes of a log that are read at once, and at its end: somebody else may have written it."""
+
+
+class Cancelled(BuildFailed):
+    """Somebody asked this task to stop."""
+
+
+class Apart(Exception):
+    """The task goes on in a process of its own; this is the one that began it."""
 
 
 def new_task_id(now: float) -> str:
@@ -24,41 +60,393 @@ def new_task_id(now: float) -> str:
     return f"{int(now) & 0xFFFFFFFF:08x}{os.urandom(8).hex()}"
 
 
-class Task:
-    """One task that is running in this process."""
+def is_task_id(text: str) -> bool:
+    """Whether a text can be the id of a task."""
+    return re.fullmatch("[0-9a-f]{24}", text) is not None
 
-    def __init__(
-        self, pen: Pen, place: ResourceFolder, modes: Modes, *, who: str, host: str, clock: Callable[[], float]
-    ) -> None:
-        now = clock()
-        self.id = new_task_id(now)
-        self._pen, self._modes, self._clock = pen, modes, clock
-        self._events = f"{place.build(self.id)}/events.jsonl"
-        pen.make_folder(place.build(self.id), modes.inner)
-        document = {
-            "format": FORMAT,
-            "task": self.id,
-            "who": who,
-            "host": host,
-            "process": os.getpid(),
-            "started": int(now),
-        }
-        pen.write_new(f"{place.build(self.id)}/task.yaml", to_yaml(document).encode(), modes.file, sync=False)
+
+# who builds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """Who builds: his name, host and clock, what he hides in what is kept, and who is told of each event."""
+
+    who: str
+    host: str
+    note: str
+    clock: Callable[[], float] = time.time
+    hide: Redaction = field(default_factory=Redaction)
+    telling: Callable[[Event], None] = lambda event: None
+
+
+class Task:
+    """One task that is running in this process; `result` is what its last event tells when it succeeds.
+
+    One that is `left` says no more: its resource was deleted, and it goes on where that is made anew.
+    """
+
+    def __init__(self, pen: Pen, place: BuildFolder, modes: Modes, builder: Builder, lock: int) -> None:
+        self.id = os.path.basename(place.path)
+        self._pen, self._place, self._modes, self._builder = pen, place, modes, builder
+        self._lock, self._looked = lock, 0.0
+        self.left = False
+        self.result: dict[str, object] = {}
 
     def event(self, kind: str, subject: str, payload: object = None) -> None:
         """Add one line to the log; a full disk must not make a failure of a push that was published."""
-        line = {"time": round(self._clock(), 3), "type": kind, "subject": subject, "payload": payload}
+        if kind in _WORDY:  # not our own words and numbers: a value may be `1`, or `push`
+            payload = self._builder.hide.value(payload)
+        line = {"time": round(self._builder.clock(), 3), "type": kind, "subject": subject, "payload": payload}
         with suppress(OSError):
-            self._pen.append(self._events, json.dumps(line).encode() + b"\n", self._modes.file)
+            self._pen.append(self._place.events, json.dumps(line).encode() + b"\n", self._modes.file)
+        self._tell(line)
+
+    def stands(self) -> bool:
+        """Whether its folder is still where it was."""
+        try:
+            status, own = os.lstat(self._place.lock), os.fstat(self._lock)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)
+
+    def _tell(self, event: Event) -> None:
+        """Let somebody watch; that he cannot any more (a pipe without a reader) is not the build's fault."""
+        with suppress(OSError):
+            self._builder.telling(event)
+
+    def console(self, subject: str, text: str) -> None:
+        """One line of what a step says for who wants to know all of it."""
+        self.event("console", subject, text)
+
+    def progress(self, subject: str, done: int, of: int) -> None:
+        """Tell who watches how far a step is; nothing of it is kept."""
+        told = {"time": round(self._builder.clock(), 3), "type": "progress", "subject": subject}
+        self._tell({**told, "payload": {"done": done, "of": of}})
+
+    def breathe(self, *, at_once: bool = False) -> None:
+        """Raise Cancelled if somebody asked for it; to be called often, it looks ten times a second, or `at_once`."""
+        if time.monotonic() - self._looked < _PAUSE and not at_once:
+            return
+        self._looked = time.monotonic()
+        refresh(self._place.path)
+        if os.path.lexists(self._place.cancel):
+            raise Cancelled(f"the task {self.id} was cancelled", hint="nothing was published")
 
     @contextmanager
     def step(self, subject: str) -> Iterator[dict[str, object]]:
         """One step: `start`, then `done` with what the caller puts into the mapping, or `failed` with the reason."""
+        self.breathe(at_once=True)
         self.event("start", subject)
         payload: dict[str, object] = {}
         try:
             yield payload
         except BaseException as error:
-            self.event("failed", subject, {"message": str(error) or type(error).__name__})
+            self.event("failed", subject, {"message": _words(error)})
             raise
         self.event("done", subject, payload)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return (str(error) or type(error).__name__)[:_MOST_WORDS]
+
+
+@contextmanager
+def begun(
+    pen: Pen, place: ResourceFolder, modes: Modes, task: str, builder: Builder, *, apart: bool = False
+) -> Iterator[Task]:
+    """A task, its lock held until its last event.
+
+    With `apart` it goes on in a process of its own, which outlives the shell; Apart is raised in this one. Whoever is
+    over there must end by `os._exit`.
+    """
+    folder = place.build(task)
+    pen.make_folder(folder.path, modes.inner)
+    with held(folder.lock, mode=modes.lock, timeout=10, note=builder.note) as lock:
+        told = _go_apart(lock) if apart else None
+        if told == _HERE:
+            raise Apart
+        try:
+            with suppress(FileExistsError):
+                pen.write_new(folder.file, _document(task, builder), modes.file, sync=False)
+        except OSError as error:
+            _let_go(told, error.errno in GONE)  # it begins anew where its resource was deleted just now
+            raise
+        _let_go(told, True)
+        running = Task(pen, folder, modes, builder, lock)
+        try:
+            yield running
+        except BaseException as error:
+            if not running.left:
+                end = "cancelled" if isinstance(error, Cancelled) else "failed"
+                running.event(end, _WHOLE, {"message": _words(error)})
+            raise
+        if not running.left:
+            running.event("succeeded", _WHOLE, running.result or None)
+
+
+def _document(task: str, builder: Builder) -> bytes:
+    document = {
+        "format": FORMAT,
+        "task": task,
+        "who": builder.who,
+        "host": builder.host,
+        "process": os.getpid(),
+        "started": int(builder.clock()),
+    }
+    return to_yaml(document).encode()
+
+
+def _go_apart(lock: int) -> int:
+    """Let what follows happen in another process, where the lock stays held: _HERE here, once the task is told of.
+
+    Over there a descriptor, to be written to when it is. Raises LhubError where no process can be made.
+    """
+    reading, writing = os.pipe()
+    try:
+        first = os.fork()
+    except OSError as error:
+        raise _no_process(error.strerror or "") from None
+    if not first:
+        _outlive(lock, writing)
+        return writing
+    os.close(writing)
+    _nowhere([lock])  # it is the other's from here on, who may want to take it anew
+    with suppress(ChildProcessError):  # nobody waits for children where SIGCHLD is ignored
+        os.waitpid(first, 0)
+    told = os.read(reading, 1)
+    os.close(reading)
+    if not told:
+        raise _no_process("it ended at once")
+    return _HERE
+
+
+def _no_process(why: str) -> LhubError:
+    return LhubError(f"the push cannot go on by itself, there is no process for it: {why}", hint="leave --detach out")
+
+
+def _outlive(lock: int, writing: int) -> None:
+    """Become a process that no shell ends and nobody waits for; all descriptors but these two lead nowhere.
+
+    Who waits for the end of a pipe that he gave to lhub does not wait for this. Nothing may come back from here twice.
+    """
+    try:
+        os.setsid()
+        if os.fork():  # its parent's parent need not wait for it: it is nobody's child
+            os._exit(0)
+        known = map(int, os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else range(256)
+        _nowhere({0, 1, 2, *known} - {lock, writing})
+    except BaseException:
+        os._exit(1)
+
+
+def _let_go(told: int | None, well: bool) -> None:
+    """Let the process that began this go on, told whether all is well so far."""
+    if told is not None:
+        with suppress(BrokenPipeError):  # it was killed meanwhile, as its shell was closed
+            os.write(told, b"!" if well else b"")
+        os.close(told)
+
+
+def _nowhere(descriptors: Iterable[int]) -> None:
+    """Let descriptors lead nowhere: were they closed, who believes that one is his would get a new file by it."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        if descriptor != nothing:
+            os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+# who looks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A task as one sees it.
+
+    `state` is ``pending``, ``running``, ``succeeded``, ``failed`` or ``cancelled``; `started` and `updated` are seconds
+    since 1970 by the builder's clock; `version` is 64 hex digits once it is published; `message` says why it failed.
+    """
+
+    task_id: str
+    name: str
+    state: str
+    who: str
+    host: str
+    started: float
+    updated: float
+    version: str | None = None
+    message: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen any more."""
+        return self.state in ENDS
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub status --json` prints it."""
+        return {
+            "task_id": self.task_id,
+            "name": self.name,
+            "state": self.state,
+            "who": self.who,
+            "host": self.host,
+            "started": self.started,
+            "updated": self.updated,
+            "version": self.version,
+            "message": self.message,
+        }
+
+
+def newest(place: ResourceFolder) -> str | None:
+    """The task that was begun last, None where there was none."""
+    refresh(place.builds)
+    try:
+        tasks = sorted(name for name in os.listdir(place.builds) if is_task_id(name))
+    except FileNotFoundError:
+        return None
+    latest = [(begun, task) for task in tasks if task[:8] == tasks[-1][:8] and (begun := _begun_at(place.build(task)))]
+    return max(latest)[1] if latest else next((task for task in reversed(tasks) if stands(place, task)), None)
+
+
+def stands(place: ResourceFolder, task: str) -> bool:
+    """Whether a task has been told of: its lock is held since before."""
+    return _begun_at(place.build(task)) > 0
+
+
+def _begun_at(folder: BuildFolder) -> int:
+    with suppress(OSError):
+        return os.lstat(folder.file).st_mtime_ns
+    return 0
+
+
+def look(place: ResourceFolder, task: str, name: str, *, host: str) -> Build:
+    """A task as it stands; `host` is where one looks from: only on the builder's own can a death be told."""
+    folder = place.build(task)
+    refresh(folder.path)
+    document = _read_document(folder)
+    elsewhere = "host" in document and document["host"] != host
+    alive = elsewhere or _is_held(folder)
+    last = _last(folder)  # after the lock: what was said before it was freed is there
+    state, message = _state(last, alive)
+    payload = last.get("payload")
+    version = payload.get("version") if state == "succeeded" and isinstance(payload, dict) else None
+    started = document.get("started")
+    return Build(
+        task_id=task,
+        name=name,
+        state=state,
+        who=str(document.get("who", "")),
+        host=str(document.get("host", "")),
+        started=float(started) if isinstance(started, int) else 0.0,
+        updated=last.get("time", 0.0),
+        version=version if isinstance(version, str) and is_version(version) else None,
+        message=message,
+    )
+
+
+def _state(last: Event, alive: bool) -> tuple[str, str]:
+    """What the last event and the lock tell."""
+    if last.get("subject") == _WHOLE and last["type"] in ENDS:
+        payload = last["payload"]
+        return ENDS[last["type"]], str(payload.get("message", "")) if isinstance(payload, dict) else ""
+    if not alive:
+        return "failed", DIED
+    return ("running" if last else "pending"), ""
+
+
+def _read_document(folder: BuildFolder) -> Mapping[str, Any]:
+    """task.yaml; of one that does not read, or was not written to its end, nothing is known."""
+    with suppress(OSError, LhubError):
+        return read_yaml(read_small(folder.file, limit=SMALL), folder.file)
+    return {}
+
+
+def _is_held(folder: BuildFolder) -> bool:
+    """Whether the builder lives; of another user's, whose lock one may not open, it is assumed."""
+    try:
+        return is_held(folder.lock)
+    except PermissionError:
+        return True
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return False
+
+
+def _last(folder: BuildFolder) -> Event:
+    """The newest event, found at the end of the log however long that is; an empty one where there is none."""
+    size = _size(folder)
+    events = [event for event, _ in _events(folder, max(0, size - _TAIL))]
+    return events[-1] if events else {}
+
+
+def _size(folder: BuildFolder) -> int:
+    try:
+        return os.lstat(folder.events).st_size
+    except OSError:
+        return 0
+
+
+def _events(folder: BuildFolder, start: int) -> Iterator[tuple[Event, int]]:
+    """The whole events from a byte on, each with the byte behind it; what is no event is passed over."""
+    try:
+        descriptor = open_file(folder.events)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(start)
+        for line in file.read(_PORTION).splitlines(keepends=True):
+            start += len(line)
+            if line.endswith(b"\n") and (event := _event(line)):
+                yield event, start
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not all(isinstance(event.get(key), str) for key in ("type", "subject")):
+        return None
+    moment = event.get("time")
+    return {"payload": None, **event} if isinstance(moment, (int, float)) and 0 <= moment < _LATEST else None
+
+
+def follow(place: ResourceFolder, task: str, name: str, *, host: str, replay: bool = False) -> Iterator[Event]:
+    """The events of a task as they come, until it ends; those that stand already only to `replay` them."""
+    folder, seen = place.build(task), 0
+    if not replay:
+        seen = _size(folder)
+    while True:
+        ended = look(place, task, name, host=host).ended  # before the events: the last of them are read after it
+        before = seen
+        for event, end in _events(folder, seen):
+            seen = end
+            yield event
+        if seen == before and ended:
+            return
+        time.sleep(0 if seen > before else _PAUSE)
+
+
+def cancel(pen: Pen, place: ResourceFolder, task: str, modes: Modes, unique: str) -> None:
+    """Ask a task to stop; Denied for somebody else's."""
+    folder = place.build(task)
+    try:
+        pen.create(folder.cancel, b"", modes.file, scratch=f"{folder.path}/{SCRATCH}{unique}")
+    except PermissionError:
+        raise Denied(f"the task {task} is somebody else's", hint="who started it can cancel it") from None
+
+
+def stop_waiting(place: ResourceFolder, task: str, name: str, *, host: str, timeout: float) -> Build:
+    """The task once it has ended; LockTimeout when it does not stop."""
+    deadline = time.monotonic() + timeout
+    while not (build := look(place, task, name, host=host)).ended:
+        if time.monotonic() > deadline:
+            raise LockTimeout(f"the task {task} was asked to stop and runs on", hint=f"lhub status --id {task}")
+        time.sleep(_PAUSE)
+    return build

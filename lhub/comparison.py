@@ -21,12 +21,12 @@ from typing import Any
 
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.folder import Packing, scan
-from lhub.kinds import executor
+from lhub.kinds import config, recognise
 from lhub.kinds.requirements import packages
 from lhub.names import Ref, is_tag, is_version_prefix, parse_ref
 from lhub.opening import read_open
 from lhub.session import Session, first_of
-from lhub.staging import hashed, opened_file
+from lhub.staging import hashed
 from lhub.store import Version
 
 _TEXT = 1 << 20
@@ -167,7 +167,7 @@ def _read_version(version: Version, path: str) -> bytes | None:
 def _folder(path: str, shown: str) -> _Side:
     """A folder, as a push would see it; its kind is whatever the other side's is."""
     try:
-        packing = scan(path)
+        packing = _as_pushed(scan(path))
     except NotFound:
         raise NotFound(f"{path} is not here", hint="a side is a reference or a folder") from None
     files = {file.path: (file.digest, file.executable) for file in hashed(packing)}
@@ -175,11 +175,19 @@ def _folder(path: str, shown: str) -> _Side:
     return _Side(name=shown, kind=None, about={}, files=files, read=read)
 
 
+def _as_pushed(packing: Packing) -> Packing:
+    """What would travel, with what an Executor gains on the way; one that could not be pushed is compared as it is."""
+    try:
+        return recognise(packing).packing
+    except UsageError:
+        return packing
+
+
 def _read_source(packing: Packing, path: str) -> bytes | None:
     source = packing.source(path)
     if source is None:
         return None
-    with opened_file(source.origin) as descriptor:
+    with source.opened() as descriptor:
         return _read(descriptor, path)
 
 
@@ -192,7 +200,7 @@ def _read(descriptor: int, path: str) -> bytes | None:
 
 
 def _meaning(old: _Side, new: _Side) -> Iterator[str]:
-    for path, read in (("config.yml", executor.settings), ("requirements.txt", _requirements)):
+    for path, read in (("config.yml", config.settings), ("requirements.txt", _requirements)):
         if old.files.get(path) != new.files.get(path):
             try:
                 texts = [side.read(path) if path in side.files else b"" for side in (old, new)]

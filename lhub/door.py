@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
 from lhub.errors import LhubError, UsageError, clean
 from lhub.identity import make_home, recall, recall_mounts, remember, remember_mount
+from lhub.names import BUILD_ENV
 from lhub.registry import Registry
 
 
@@ -27,6 +28,27 @@ def home(environment: Mapping[str, str] = os.environ) -> str:
     if given.startswith("~"):
         raise UsageError("there is no home folder for you here", hint="set LHUB_HOME, or HOME")
     return os.path.abspath(given)
+
+
+def variable(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The value of a variable for requirements; None where it is not set, or empty, of which pip makes nothing."""
+    return environment.get(f"{BUILD_ENV}{name}") or environment.get(name) or None
+
+
+def variables(names: Iterable[str], given: Mapping[str, str] | None) -> dict[str, str]:
+    """The values of these variables: those that were given, else what the environment has."""
+    found = {name: (given or {}).get(name) or variable(name) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def keep_clean(path: str) -> None:
+    """Let this process, and those it starts, write no bytecode where modes do not bind it.
+
+    For root a read-only folder takes `__pycache__` all the same, and `lhub verify` then finds what nobody published.
+    """
+    if os.access(os.path.dirname(path), os.W_OK):
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 def cache() -> str:

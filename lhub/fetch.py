@@ -15,6 +15,7 @@ from typing import IO
 
 from lhub.disk import NO_LINKS, Pen, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
+from lhub.manifest import variables
 from lhub.names import Ref
 from lhub.opening import GONE, is_folder
 from lhub.session import Session
@@ -27,16 +28,21 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
-    """What a pull did: `ref` as asked for, `name` (``alice/X``), `version` (64 hex digits), `path` of the folder."""
+    """What a pull did: `ref` as asked for, `name` (``alice/X``), `version` (64 hex digits), `path` of the folder.
+
+    `build_env` are the names of the variables that must be set where its requirements are installed.
+    """
 
     ref: str
     name: str
     version: str
     path: str
+    build_env: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub pull --json` prints it."""
-        return {"ref": self.ref, "name": self.name, "version": self.version, "path": self.path}
+        told: dict[str, object] = {"ref": self.ref, "name": self.name, "version": self.version, "path": self.path}
+        return told | ({"build_env": list(self.build_env)} if self.build_env else {})
 
 
 def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
@@ -46,7 +52,7 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
     path = os.path.abspath(ref.resource if destination is None else destination)
     with session.reading(ref) as version:
         _refuse(session, path, force=force)
-        with _beside(path, session.unique()) as folder:
+        with beside(path, session.unique()) as folder:
             try:
                 _lay_out(version, folder)
             except (Corrupt, OSError) as error:
@@ -57,7 +63,8 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
                     f"{version.where} was removed while it was pulled", hint=f"lhub show {ref.name} tells what is here"
                 ) from None
             _put(folder, path, force=force)
-    return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path)
+        names = variables(version.manifest().about)
+    return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path, build_env=names)
 
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:
@@ -79,7 +86,7 @@ def refuse_inside(path: str, registries: Iterable[str]) -> None:
 
 
 @contextmanager
-def _beside(path: str, unique: str) -> Iterator[str]:
+def beside(path: str, unique: str) -> Iterator[str]:
     """A folder beside `path` to lay out in; gone at the end if it was not moved."""
     parent = os.path.dirname(path)
     folder = f"{parent}/.{os.path.basename(path)}.lhub-{unique}"
@@ -87,7 +94,7 @@ def _beside(path: str, unique: str) -> Iterator[str]:
         os.makedirs(parent, exist_ok=True)
         os.mkdir(folder)
     except OSError as error:
-        raise LhubError(f"{parent} cannot be written: {error.strerror}", hint="name a DEST elsewhere") from None
+        raise LhubError(f"{parent} cannot be written: {error.strerror}", hint="name a place elsewhere") from None
     try:
         yield folder
     finally:

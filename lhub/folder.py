@@ -16,8 +16,9 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -39,13 +40,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file that travels: `path` in the version, `origin` on disk, `stamp` to see that it did not change."""
+    """One file that travels: `path` in the version, `origin` on disk, `stamp` to see that it did not change.
+
+    `text` is what travels in its place where it gained something; what is wholly new has no origin and no stamp.
+    """
 
     path: str
     origin: str
     size: int
     executable: bool
     stamp: tuple[int, ...]
+    text: bytes | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """The file, open, as it travels; Corrupt for what is no regular file any more."""
+        descriptor = open_file(self.origin) if self.text is None else _opened_text(self.text)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def read(self, *, limit: int) -> bytes:
+        """The content; Corrupt when it has more than `limit` bytes."""
+        with self.opened() as descriptor:
+            return read_open(descriptor, self.path, limit=limit)
+
+
+def _opened_text(text: bytes) -> int:
+    """A descriptor of a file without a name that holds a text."""
+    import tempfile  # 8 ms, for the few that gained something
+
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +89,15 @@ class Packing:
     def source(self, path: str) -> Source | None:
         """The file of this path, if it travels."""
         return next((source for source in self.sources if source.path == path), None)
+
+    def rewritten(self, texts: Mapping[str, bytes]) -> Packing:
+        """The same with other content under these paths, new ones among them."""
+        by_path = {source.path: source for source in self.sources}
+        for path, text in texts.items():
+            new = Source(path=path, origin="", size=0, executable=False, stamp=())
+            by_path[path] = replace(by_path.get(path, new), text=text, size=len(text))
+        sources = sorted(by_path.values(), key=lambda source: os.fsencode(source.path))
+        return replace(self, sources=tuple(sources))
 
 
 def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
@@ -98,7 +136,7 @@ def changed(packing: Packing) -> list[str]:
         now = {source.path: source.stamp for source in scan(packing.folder).sources}
     except LhubError:
         return [packing.folder]
-    before = {source.path: source.stamp for source in packing.sources}
+    before = {source.path: source.stamp for source in packing.sources if source.stamp}
     return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
 
 

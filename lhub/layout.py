@@ -110,6 +110,30 @@ class NamespaceFolder(_Folder):
         return ResourceFolder(f"{self.path}/{TRASH}/{int(when)}.{name}")
 
 
+class BuildFolder(_Folder):
+    """One build task."""
+
+    @property
+    def file(self) -> str:
+        """task.yaml, which tells whose it is."""
+        return f"{self.path}/task.yaml"
+
+    @property
+    def events(self) -> str:
+        """What it did so far, a JSON object a line."""
+        return f"{self.path}/events.jsonl"
+
+    @property
+    def lock(self) -> str:
+        """Held by its builder: when it is free, the builder has ended."""
+        return f"{self.path}/lock"
+
+    @property
+    def cancel(self) -> str:
+        """Stands when somebody has asked it to stop."""
+        return f"{self.path}/cancel"
+
+
 class ResourceFolder(_Folder):
     """A resource: its tags and pins, and under `.lhub/` all that they name."""
 
@@ -176,9 +200,9 @@ class ResourceFolder(_Folder):
         """One folder a build task."""
         return f"{self.path}/.lhub/builds"
 
-    def build(self, task: str) -> str:
+    def build(self, task: str) -> BuildFolder:
         """The folder of a build task."""
-        return f"{self.path}/.lhub/builds/{task}"
+        return BuildFolder(f"{self.path}/.lhub/builds/{task}")
 
     @property
     def secret(self) -> str:

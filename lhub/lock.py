@@ -11,6 +11,7 @@ lock file may hold it for ever.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lhub.errors import Denied, LhubError, LockTimeout
-from lhub.opening import GONE, opened, read_small, refresh, see_single
+from lhub.opening import GONE, READ, opened, read_small, refresh, see_single
 
 _NOTE = 200
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -32,8 +33,8 @@ _PATIENCE = 1.0
 @contextmanager
 def held(
     path: str, *, mode: int, timeout: float, note: str, waiting: Callable[[str], None] = lambda holder: None
-) -> Iterator[None]:
-    """Hold the lock at `path`; start over when the file was moved away with its resource meanwhile.
+) -> Iterator[int]:
+    """Hold the lock at `path`, by the descriptor given; start over when the file was moved away with its resource.
 
     `note` is left in the file for those who wait; `waiting` is called with the holder's note after a second.
     Raises LockTimeout after `timeout` seconds, Denied where the file may not be opened, FileNotFoundError when
@@ -44,7 +45,7 @@ def held(
         lock = _acquired(path, mode, deadline, note, waiting)
         try:
             if lock.same():
-                yield
+                yield lock.descriptor
                 return
         finally:
             lock.release()
@@ -61,6 +62,18 @@ def is_free(path: str) -> bool:
         return stat.S_ISREG(os.fstat(descriptor).st_mode) and lock_descriptor(descriptor, blocking=False)
     finally:
         os.close(descriptor)
+
+
+def is_held(path: str) -> bool:
+    """Whether somebody holds the lock at `path`, of whoever may read it; others who ask so are in nobody's way."""
+    descriptor = opened(path, READ)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class _Held:

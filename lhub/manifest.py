@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lhub.errors import Corrupt, LhubError
+from lhub.names import VARIABLE
 
 if TYPE_CHECKING:
     from lhub.tree import Tree
@@ -98,6 +99,13 @@ def manifest_of(tree: Tree, kind: str, about: Mapping[str, Any], sums: str) -> M
     )
 
 
+def variables(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """The variables that the requirements of an Executor use, by what its manifest tells; what is no name is none."""
+    names = about.get("build_env")
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return tuple(name for name in texts if VARIABLE.fullmatch(name))
+
+
 def read_manifest(text: bytes, where: str) -> Manifest:
     """The manifest in `text`; raises Corrupt."""
     return Manifest.from_dict(read_yaml(text, where, limit=LARGE), where)
@@ -172,7 +180,7 @@ def _sequence(values: Sequence[Any], indent: str) -> list[str]:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return value if re.fullmatch(_PLAIN, value) and value.lower() not in _WORDS else _quoted(value)
+        return value if re.fullmatch(_PLAIN, value) and value.lower() not in _WORDS else quoted(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -186,7 +194,8 @@ def _scalar(value: object) -> str:
     )
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as YAML and JSON readers alike take it: double-quoted, what is not printable escaped."""
     return '"' + "".join(_ESCAPED.get(c) or (c if _printable(c) else f"\\U{ord(c):08X}") for c in text) + '"'
 
 

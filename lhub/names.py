@@ -14,6 +14,7 @@ The grammar is that of Jina's own references (``jinaai://``, ``jinahub://``), wi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from lhub.errors import UsageError, listing
@@ -21,6 +22,12 @@ from lhub.errors import UsageError, listing
 LATEST = "latest"
 UNNAMED = "_"
 """The folder of resources without a namespace; no namespace can have this name."""
+
+BUILD_ENV = "LHUB_BUILD_ENV_"
+"""What stands before the name of a variable for requirements that was taken out of lhub's own command line."""
+
+VARIABLE = re.compile(r"[A-Z0-9][A-Z0-9_]*")
+"""The name of such a variable (Jina's Hub: capital letters, digits and `_`, not starting with `_`)."""
 
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _LETTERS = _FIRST | frozenset("._-")

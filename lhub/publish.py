@@ -7,35 +7,38 @@ can be done again by whoever writes next.
 from __future__ import annotations
 
 import errno
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lhub import spaces
 from lhub.access import Place, absent, refusal
-from lhub.builds import Task
+from lhub.builds import Apart, Builder, Event, Task, begun, new_task_id
 from lhub.change import Change, change, prepare, protected_error, see_expected, see_private
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
-from lhub.kinds import Recognised, recognise
+from lhub.kinds import Recognised, described, recognise
 from lhub.layout import TEAM, is_private
-from lhub.names import LATEST, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
+from lhub.names import LATEST, VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE
+from lhub.redaction import Redaction
 from lhub.session import Session
-from lhub.staging import Staged, changed_error, identify, staging, sweep
+from lhub.staging import Staged, Staging, changed_error, identify, staging, sweep
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
 
-_OPENING, _PAUSE = 3, 0.05
-"""How often, and how many seconds, a push waits for a colleague's mkdir: his umask closes a folder until his chmod."""
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds that a push waits for a colleague's mkdir: his umask closes a folder until his chmod."""
 _TURNS = 7
 """How often a push begins anew because what it was about to update was deleted, restored or collected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a pusher asks for, as he said it."""
+    """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event."""
 
     path: str
     name: str | None = None
@@ -47,6 +50,9 @@ class Order:
     message: str = ""
     expect: str | None = None
     if_absent: bool = False
+    build_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    detach: bool = False
+    telling: Callable[[Event], None] = lambda event: None
 
     @property
     def all_tags(self) -> tuple[str, ...]:
@@ -61,23 +67,24 @@ class Pushed:
     `name` is ``alice/X``; `uri` the reference to pull it by; `version` 64 hex digits; `tags` those this push named,
     `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this content was not there
     before; `task_id` 24 hex digits; `secret` is given once, at the first push without a namespace; `path` is the
-    immutable folder; `warnings` are sentences about what did not work but lost nothing.
+    immutable folder; `warnings` are sentences about what did not work but lost nothing. Of a push that goes on by
+    itself `version`, `new` and `path` are None: its task tells them.
     """
 
     name: str
     uri: str
-    version: str
+    version: str | None
     tags: tuple[str, ...]
     protected_tags: tuple[str, ...]
     visibility: str
-    new: bool
+    new: bool | None
     task_id: str
-    path: str
+    path: str | None
     secret: str | None = None
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Pushed(uri={self.uri!r}, version={self.version[:12]!r})"  # never the secret
+        return f"Pushed(uri={self.uri!r}, version={(self.version or '')[:12]!r})"  # never the secret
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub push --json` prints it."""
@@ -97,32 +104,174 @@ class Pushed:
 
 def push(session: Session, order: Order) -> Pushed:
     """Carry out an order; see `lhub.push` for what it raises."""
-    _check(order)
-    with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
-        session.read_root()
-    packing = scan(order.path)
-    if f"{session.root}/".startswith(f"{packing.folder}/"):
-        raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
-    _tell_ignored(session, packing)
-    found = recognise(packing)
-    for turn in range(_TURNS):
-        target = _target(session, order, packing, found)
-        try:
-            _refuse(session, target, order)
-            hidden = _settle(session, target, order)
-            with _telling_hidden(session, target) if hidden else nullcontext():
-                return _push(session, target, order)
-        except (Vanished, Deleted):  # a collection or a deletion came between two steps
-            pass
-        except OSError as error:
-            inside = f"{error.filename}/".startswith(f"{target.resource.folder.path}/")
-            opening = error.errno == errno.EACCES and turn < _OPENING and session.modes(target.place.namespace) is TEAM
-            if not inside or not (error.errno in GONE or opening):
-                raise
-            time.sleep(_PAUSE if opening else 0)
-        if target.place.private and order.visibility is None:
-            order = replace(order, visibility="private")  # as it was: what is made anew is not opened
-    raise Conflict(f"{target.resource.name} is deleted and restored again and again", hint="push when it rests")
+    going = _begin(session, order)
+    try:
+        with going.tasks:
+            return going.in_turns()
+    except Apart:
+        return going.promised()
+    finally:
+        if os.getpid() != going.process:
+            os._exit(0)  # it went on by itself; how it ended is in the log of its task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What a push would do: `files` are its paths and bytes, `gained` sentences about what lhub adds, `ignored` paths.
+
+    `version` is the id that it would have, `new` whether it would be a new one of the resource.
+    """
+
+    name: str
+    kind: str
+    version: str
+    new: bool
+    visibility: str
+    tags: tuple[str, ...]
+    protected_tags: tuple[str, ...]
+    files: Mapping[str, int]
+    gained: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All files together."""
+        return sum(self.files.values())
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub push --dry-run --json` prints it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "version": self.version,
+            "new": self.new,
+            "visibility": self.visibility,
+            "tags": list(self.tags),
+            "protected_tags": list(self.protected_tags),
+            "bytes": self.bytes,
+            "files": dict(self.files),
+            "gained": list(self.gained),
+            "ignored": list(self.ignored),
+        }
+
+
+def plan(session: Session, order: Order) -> Planned:
+    """All that a push refuses or would carry, nothing of it written."""
+    going = _begin(session, order)
+    target = going.aim()
+    _refuse(session, target, order)
+    spaces.no_twin_space(session, target.place.namespace)
+    version = identify(target.packing, target.kind, target.about)
+    return Planned(
+        name=target.resource.name,
+        kind=target.kind,
+        version=version,
+        new=not target.resource.keeps(version),
+        visibility=order.visibility or ("private" if target.place.private else "public"),
+        tags=order.all_tags,
+        protected_tags=tuple(dict.fromkeys(order.protected_tags)),
+        files={source.path: source.size for source in target.packing.sources},
+        gained=going.found.gained if target.kind == going.found.kind else (),
+        ignored=target.packing.ignored,
+    )
+
+
+@dataclass(kw_only=True)
+class _Going:
+    """A push on its way; `work` is its task, `tasks` holds the locks of that and of those that were left."""
+
+    session: Session
+    order: Order
+    packing: Packing
+    found: Recognised
+    fault: UsageError | None
+    task: str
+    target: _Target | None = None
+    work: Task | None = None
+    tasks: ExitStack = field(default_factory=ExitStack)
+    process: int = field(default_factory=os.getpid)
+
+    def in_turns(self) -> Pushed:
+        """Push, and begin anew when what was about to be updated was deleted, restored or collected meanwhile."""
+        for turn in range(_TURNS):
+            target = self.aim()
+            try:
+                return self.once(target)
+            except (Vanished, Deleted):  # a collection or a deletion came between two steps
+                pass
+            except OSError as error:
+                time.sleep(self.pause_after(error, target, turn))
+            if target.place.private and self.order.visibility is None:
+                self.order = replace(self.order, visibility="private")  # as it was: what is made anew is not opened
+        raise Conflict(f"{target.resource.name} is deleted and restored again and again", hint="push when it rests")
+
+    def aim(self) -> _Target:
+        """Where it goes, as that stands now; raises the fault of an Executor's files."""
+        target = _target(self.session, self.order, self.packing, self.found)
+        if self.fault is not None and target.kind == self.found.kind:
+            raise self.fault
+        return target
+
+    def once(self, target: _Target) -> Pushed:
+        """Refuse early, then steps 1a to 10."""
+        session, self.target = self.session, target
+        _refuse(session, target, self.order)
+        if self.order.detach and target.place.namespace is None and target.first and self.order.secret is None:
+            from lhub.verifier import new_secret  # for resources without a namespace only
+
+            self.order = replace(self.order, secret=new_secret())  # to be printed by who asks, made by nobody twice
+        hidden = _settle(session, target, self.order)
+        with _telling_hidden(session, target) if hidden else nullcontext():
+            return _push(session, target, self.order, self.task_at(target))
+
+    def task_at(self, target: _Target) -> Task:
+        """Its task: the one that runs, or a new one of the same id where the resource was made anew."""
+        if self.work is None or not self.work.stands():
+            if self.work is not None:
+                self.work.left = True
+            self.work = self.tasks.enter_context(self.begun(target))
+        return self.work
+
+    def begun(self, target: _Target) -> AbstractContextManager[Task]:
+        """The task, in a process of its own if that is asked for and not so yet."""
+        session, me = self.session, self.session.writer()
+        builder = Builder(
+            who=me.name,
+            host=session.person.host,
+            note=me.note,
+            clock=session.clock,
+            hide=Redaction(self.order.build_env.values()),
+            telling=self.order.telling,
+        )
+        modes = session.modes(target.place.namespace)
+        apart = self.order.detach and os.getpid() == self.process
+        return begun(session.pen, target.resource.folder, modes, self.task, builder, apart=apart)
+
+    def pause_after(self, error: OSError, target: _Target, turn: int) -> float:
+        """Seconds to wait before another turn; raises what is no reason for one."""
+        inside = f"{error.filename}/".startswith(f"{target.resource.folder.path}/")
+        team = self.session.modes(target.place.namespace) is TEAM
+        opening = error.errno == errno.EACCES and turn < len(_PAUSES) and team
+        if not inside or not (error.errno in GONE or opening):
+            raise error
+        return _PAUSES[turn] if opening else 0.0
+
+    def promised(self) -> Pushed:
+        """What was known of a push when it went on by itself."""
+        target = self.target or self.aim()
+        anonymous = target.place.namespace is None and target.first
+        return Pushed(
+            name=target.resource.name,
+            uri=str(_uri(target, self.order.all_tags[0])),
+            version=None,
+            tags=self.order.all_tags,
+            protected_tags=tuple(dict.fromkeys(self.order.protected_tags)),
+            visibility=self.order.visibility or ("private" if target.place.private else "public"),
+            new=None,
+            task_id=self.task,
+            path=None,
+            secret=self.order.secret if anonymous else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +285,52 @@ class _Target:
     kind: str
 
     @property
+    def about(self) -> Mapping[str, Any]:
+        """What the manifest tells; of an Executor that goes on as files, nothing."""
+        return self.found.about if self.kind == self.found.kind else {}
+
+    @property
     def first(self) -> bool:
         return not self.place.stands
 
 
 # step 1: refuse early
+
+
+def _begin(session: Session, order: Order) -> _Going:
+    """Look at the folder and at what is asked; raises UsageError, NotFound for what can be refused by that alone."""
+    _check(order)
+    with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
+        session.read_root()
+    packing = scan(order.path)
+    if f"{session.root}/".startswith(f"{packing.folder}/"):
+        raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
+    _tell_ignored(session, packing)
+    found, fault = _recognised(packing)
+    for warning in found.warnings:
+        session.notes(warning)
+    _refuse_unset(found, order)
+    task = new_task_id(session.clock())
+    return _Going(session=session, order=order, packing=packing, found=found, fault=fault, task=task)
+
+
+def _recognised(packing: Packing) -> tuple[Recognised, UsageError | None]:
+    """What a folder is, and why it cannot be pushed as that: what stands as files may go on as files."""
+    try:
+        return recognise(packing), None
+    except UsageError as fault:
+        with suppress(UsageError):
+            return described(packing), fault
+        raise
+
+
+def _refuse_unset(found: Recognised, order: Order) -> None:
+    """Refuse requirements that use a variable which is not given: with it they could be installed nowhere."""
+    if missing := [name for name in found.variables if name not in order.build_env]:
+        raise UsageError(
+            f"the requirements use {', '.join(f'${{{name}}}' for name in missing)}, which this push does not give",
+            hint="add " + " ".join(f"--build-env {name}=VALUE" for name in missing),
+        )
 
 
 def _check(order: Order) -> None:
@@ -151,6 +341,7 @@ def _check(order: Order) -> None:
         faults.append("--expect takes 8 to 64 hex digits of a version")
     if order.expect is not None and order.if_absent:
         faults.append("--expect and --if-absent exclude each other")
+    faults += _env_faults(order.build_env)
     if None not in (order.name, order.force_update) and order.name != order.force_update:
         faults.append("NAME and --force-update name different resources")
     spelt = {tag.lower(): tag for tag in order.all_tags}
@@ -160,6 +351,15 @@ def _check(order: Order) -> None:
         commas = any("," in tag for tag in order.all_tags)
         hint = "give -t for each tag, as in -t v1 -t v2" if commas else "lhub push --help shows how it is written"
         raise UsageError(listing("this push cannot be", faults), hint=hint)
+
+
+def _env_faults(build_env: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the variables; a name that is none is not repeated, for a secret may stand in its place."""
+    for number, (name, value) in enumerate(build_env.items(), 1):
+        if not VARIABLE.fullmatch(name):
+            yield f"the name of variable {number} of --build-env has other than A-Z, 0-9 and _, or begins with _"
+        elif not value:
+            yield f"--build-env {name} has an empty value, of which pip makes nothing"
 
 
 def _tell_ignored(session: Session, packing: Packing) -> None:
@@ -184,7 +384,8 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
     kind = "files" if place.stands and place.kind == "files" else found.kind  # any folder may go on as files
     if not place.stands:
         place = replace(place, maker=True, kind=kind)
-    return _Target(packing=packing, found=found, place=place, resource=resource, kind=kind)
+    travels = found.packing if kind == found.kind else packing
+    return _Target(packing=travels, found=found, place=place, resource=resource, kind=kind)
 
 
 def _refuse(session: Session, target: _Target, order: Order) -> None:
@@ -207,8 +408,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
             raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
     pinned = {tag: stands for tag in order.all_tags if (stands := links.standing(tag)) is not None}
     if pinned:
-        about = target.found.about if target.kind == target.found.kind else {}
-        version = identify(target.packing, target.kind, about)
+        version = identify(target.packing, target.kind, target.about)
         if held := [tag for tag, stands in pinned.items() if stands != version]:
             raise protected_error(resource.name, held)
 
@@ -258,13 +458,13 @@ def _settle(session: Session, target: _Target, order: Order) -> bool:
 
 def _clear_leftover(session: Session, target: _Target) -> None:
     """Make room where a private first push was killed; what a colleague makes just now looks so until his chmod."""
-    for _ in range(_OPENING):
+    for pause in _PAUSES:
         status = target.resource.status()
         if status is None or status.st_uid == session.uid:
             break
         if not is_private(status.st_mode):
             return
-        time.sleep(_PAUSE)
+        time.sleep(pause)
     spaces.clear_leftover(session, target.place.namespace, target.resource)
 
 
@@ -284,36 +484,43 @@ def _telling_hidden(session: Session, target: _Target) -> Iterator[None]:
 # steps 2 to 9
 
 
-def _push(session: Session, target: _Target, order: Order) -> Pushed:
+def _push(session: Session, target: _Target, order: Order, task: Task) -> Pushed:
     modes = session.modes(target.place.namespace)
     me = session.writer()
-    place = target.resource.folder
-    task = Task(session.pen, place, modes, who=me.name, host=session.person.host, clock=session.clock)
-    try:
-        with staging(session.pen, target.resource, modes, me.unique, me.note) as stage:
-            with task.step("receive") as told:
-                for source in target.packing.sources:
-                    stage.take(source)
-                if odd := changed(target.packing):
-                    raise changed_error(odd)
-                about = target.found.about if target.kind == target.found.kind else {}
-                staged = stage.seal(target.kind, about)
-                told.update(files=staged.manifest.count, bytes=staged.manifest.bytes)
-            with (
-                task.step("publish") as told,
-                change(target.resource, modes, me, visibility=order.visibility) as locked,
-            ):
+    with staging(session.pen, target.resource, modes, me.unique, me.note) as stage:
+        _receive(target, stage, task)
+        with task.step("publish") as told:
+            staged = stage.seal(target.kind, target.about)
+            with change(target.resource, modes, me, visibility=order.visibility) as locked:
+                task.breathe(at_once=True)
                 pushed = _publish(session, target, order, locked, staged, task.id)
-                told.update(version=staged.id, tags=list(pushed.tags), new=pushed.new)
-    except BaseException as error:
-        task.event("failed", "push", {"message": str(error) or type(error).__name__})
-        raise
-    task.event("succeeded", "push")
+            told.update(version=staged.id, tags=list(pushed.tags), new=pushed.new)
+            task.result.update(version=staged.id)
     with suppress(OSError):  # published it is; what cannot be swept now is swept by the next push
-        sweep(session.pen, place, uid=session.uid)
+        sweep(session.pen, target.resource.folder, uid=session.uid)
     session.index.add(staged.id, target.kind, staged.manifest.bytes)
     session.index.save()
     return pushed
+
+
+def _receive(target: _Target, stage: Staging, task: Task) -> None:
+    """Step 2: all that travels is copied in, with what an Executor gained."""
+    found, sources = target.found, target.packing.sources
+    with task.step("receive") as told:
+        for number, source in enumerate(sources, 1):
+            task.breathe()
+            stage.take(source)
+            task.progress("receive", number, len(sources))
+        if odd := changed(target.packing):
+            raise changed_error(odd)
+        told.update(files=len(sources), bytes=sum(source.size for source in sources))
+    if target.kind == "executor":
+        with task.step("normalise") as told:
+            for sentence in found.gained:
+                task.console("normalise", sentence)
+            told.update(jtype=found.about.get("jtype"))
+        with task.step("check requirements") as told:
+            told.update(build_env=list(found.variables), warnings=list(found.warnings))
 
 
 def _publish(session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str) -> Pushed:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lhub.adoption import Legacy
+    from lhub.builds import Event
     from lhub.change import Change
     from lhub.collection import Collected
     from lhub.comparison import Difference
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
     from lhub.past import Rolled, Then
-    from lhub.publish import Pushed
+    from lhub.publish import Planned, Pushed
     from lhub.selftest import Report
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
+    from lhub.tasks import Watched
     from lhub.verification import Verified
 
 _T = TypeVar("_T")
@@ -147,35 +149,118 @@ class Registry:
         message: str = "",
         expect: str | None = None,
         if_absent: bool = False,
+        build_env: Mapping[str, str] | None = None,
+        detach: bool = False,
+        telling: Callable[[Event], None] = lambda event: None,
     ) -> Pushed:
-        """Push a folder; see `lhub.push`."""
+        """Push a folder; see `lhub.push`.
+
+        With `detach` the push goes on in a process of its own once nothing is left to refuse early; what it does is
+        told by `build(task_id)`. `telling` is called with each event of its task as it comes.
+        """
         from lhub import publish  # with pathspec and filelock, which readers do not need
 
-        if public and private:
-            raise UsageError("--public and --private exclude each other", hint="give one of them, or none")
-        visibility = "public" if public else "private" if private else None
-        return publish.push(
-            self.session,
-            publish.Order(
-                path=os.fspath(path),
-                name=name,
-                tags=tuple(dict.fromkeys(tags)),
-                protected_tags=tuple(dict.fromkeys(protected_tags)),
-                visibility=visibility,
-                force_update=force_update,
-                secret=secret,
-                message=message,
-                expect=expect.lower() if expect else None,
-                if_absent=if_absent,
-            ),
+        order = publish.Order(
+            path=os.fspath(path),
+            name=name,
+            tags=tuple(dict.fromkeys(tags)),
+            protected_tags=tuple(dict.fromkeys(protected_tags)),
+            visibility=_visibility(public, private),
+            force_update=force_update,
+            secret=secret,
+            message=message,
+            expect=expect.lower() if expect else None,
+            if_absent=if_absent,
+            build_env=dict(build_env or {}),
+            detach=detach,
+            telling=telling,
         )
+        return publish.push(self.session, order)
 
-    def pull(self, ref: str | Ref, destination: str | os.PathLike[str] | None = None, *, force: bool = False) -> Pulled:
-        """Lay a version out as a folder; see `lhub.pull`."""
+    def plan(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        tags: Iterable[str] = (),
+        protected_tags: Iterable[str] = (),
+        public: bool = False,
+        private: bool = False,
+        force_update: str | None = None,
+        secret: str | None = None,
+        expect: str | None = None,
+        if_absent: bool = False,
+        build_env: Mapping[str, str] | None = None,
+    ) -> Planned:
+        """What a push of this folder would do; nothing is written. Raises what that push would refuse early."""
+        from lhub import publish  # as above
+
+        order = publish.Order(
+            path=os.fspath(path),
+            name=name,
+            tags=tuple(dict.fromkeys(tags)),
+            protected_tags=tuple(dict.fromkeys(protected_tags)),
+            visibility=_visibility(public, private),
+            force_update=force_update,
+            secret=secret,
+            expect=expect.lower() if expect else None,
+            if_absent=if_absent,
+            build_env=dict(build_env or {}),
+        )
+        return publish.plan(self.session, order)
+
+    def pull(
+        self,
+        ref: str | Ref,
+        destination: str | os.PathLike[str] | None = None,
+        *,
+        force: bool = False,
+        install_requirements: bool = False,
+        build_env: Mapping[str, str] | None = None,
+    ) -> Pulled:
+        """Lay a version out as a folder; see `lhub.pull`.
+
+        With `install_requirements` pip installs what an Executor requires, in this environment; `build_env` are the
+        variables for it.
+        """
         from lhub import fetch  # not for list and path
 
         parsed, where = _ref(ref), None if destination is None else os.fspath(destination)
-        return self._first(parsed, lambda session: fetch.pull(session, parsed, where, force=force))
+        if install_requirements:
+            self._refuse_unset(parsed, build_env or {})
+        pulled = self._first(parsed, lambda session: fetch.pull(session, parsed, where, force=force))
+        if install_requirements:
+            self._install(pulled.path, build_env or {})
+        return pulled
+
+    def uses(
+        self, ref: str | Ref, *, install_requirements: bool = False, build_env: Mapping[str, str] | None = None
+    ) -> str:
+        """The config.yml of an Executor inside the registry; see `lhub.uses`."""
+        from lhub.shelf import config_of  # not for path
+
+        parsed = _ref(ref)
+        config = self._first(parsed, lambda session: config_of(session, parsed))
+        self._refuse_unset(parsed, build_env or {})
+        if install_requirements:
+            self._install(os.path.dirname(config), build_env or {})
+        return config
+
+    def variables(self, ref: str | Ref) -> tuple[str, ...]:
+        """The names of the variables that the requirements of an Executor use, as ``${NAME}``."""
+        from lhub.shelf import variables_of  # as above
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: variables_of(session, parsed))
+
+    def _refuse_unset(self, ref: Ref, given: Mapping[str, str]) -> None:
+        if missing := [name for name in self.variables(ref) if not given.get(name)]:
+            raise UsageError(f"its requirements use {', '.join(missing)}, which was not given", hint="build_env={...}")
+
+    def _install(self, folder: str, variables: Mapping[str, str]) -> None:
+        from lhub.installer import install  # with subprocess
+
+        install(folder, variables, self.session.notes)
 
     def path(self, ref: str | Ref) -> str:
         """The immutable folder of a version inside the registry: to use without copying, never to write in."""
@@ -232,6 +317,18 @@ class Registry:
         from lhub import comparison  # with pathspec
 
         return comparison.compare(self.sessions, left, right, patch=patch)
+
+    # builds
+
+    def build(self, what: str | None = None, *, task_id: str | None = None) -> Watched:
+        """A build task: that of an id, or the newest of a reference or of the Executor in a folder (default: here).
+
+        `look()` tells how it stands, `follow()` yields its events until it ends, `cancel()` asks it to stop. Raises
+        NotFound where there is none that the caller may see.
+        """
+        from lhub import tasks  # with pathspec and filelock
+
+        return first_of(self.sessions, what or task_id, lambda session: tasks.find(session, what, task_id))
 
     # tags and properties
 
@@ -462,6 +559,12 @@ class Registry:
         """The resource of a reference, locked, for a caller who may change it."""
         with self.session.changing(self.session.permitted("push", ref), ref.namespace) as locked:
             yield locked
+
+
+def _visibility(public: bool, private: bool) -> str | None:
+    if public and private:
+        raise UsageError("--public and --private exclude each other", hint="give one of them, or none")
+    return "public" if public else "private" if private else None
 
 
 def _ref(ref: str | Ref) -> Ref:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lhub.access import may_see
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
-from lhub.manifest import KINDS, Manifest
+from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
 from lhub.session import Session
@@ -267,3 +267,26 @@ def show(session: Session, ref: Ref) -> Shown:
         version=version.id,
         manifest=manifest.to_dict(),
     )
+
+
+# an Executor, to be used
+
+
+def config_of(session: Session, ref: Ref) -> str:
+    """The path of an Executor's config.yml in the registry; raises NotFound for what has none."""
+    from lhub.kinds.config import CONFIG  # with all that a push needs
+
+    with session.reading(ref) as version:
+        if version.manifest().kind != "executor":
+            raise NotFound(
+                f"{ref.name} holds {version.manifest().kind}, not an Executor", hint=f"lhub path {ref} is its folder"
+            )
+        if CONFIG not in version.sums():
+            raise NotFound(f"{version.where} has no {CONFIG}", hint="push its folder again, which writes one")
+        return f"{version.folder()}/{CONFIG}"
+
+
+def variables_of(session: Session, ref: Ref) -> tuple[str, ...]:
+    """The variables that the requirements of a version use."""
+    with session.reading(ref) as version:
+        return variables(version.manifest().about)

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -126,7 +126,7 @@ class Staging:
 
     @staticmethod
     def _same(descriptor: int, source: Source) -> None:
-        if stamp_of(os.fstat(descriptor)) != source.stamp:
+        if source.text is None and stamp_of(os.fstat(descriptor)) != source.stamp:
             raise changed_error([source.path])
 
     def _good_blob(self, digest: str, size: int) -> bool:
@@ -299,14 +299,12 @@ def opened_file(path: str) -> Iterator[int]:
 @contextmanager
 def _opened(source: Source) -> Iterator[int]:
     """A file of the folder that is pushed, open; it was a readable one when the folder was scanned."""
-    try:
-        descriptor = open_file(source.origin)
-    except (OSError, Corrupt):
-        raise changed_error([source.path]) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(source.opened())
+        except (OSError, Corrupt):
+            raise changed_error([source.path]) from None
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _staged(manifest: Manifest, text: bytes, sums: bytes, tree: Tree) -> Staged:
@@ -333,11 +331,8 @@ def hashed(packing: Packing) -> list[File]:
     """Every file that would travel, with its digest."""
     files = []
     for source in packing.sources:
-        descriptor = open_file(source.origin)
-        try:
+        with source.opened() as descriptor:
             digest, size = digest_of(descriptor)
-        finally:
-            os.close(descriptor)
         files.append(File(path=source.path, digest=digest, size=size, executable=source.executable))
     return files
 

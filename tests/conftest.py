@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ def as_caller(registry: Registry, namespace: str | None, *, pen: Pen | None = No
     return Registry(registry.root, namespace=namespace, pen=pen, timeout=timeout)
 
 
-def write_tree(folder: Path, files: dict[str, str | bytes]) -> Path:
+def write_tree(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Make a folder with these files."""
     for path, content in files.items():
         target = folder / path
@@ -86,13 +86,24 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
     return found
 
 
+def executor_py(name: str, *more: str) -> str:
+    """The source of a small Executor, with lines more at its end."""
+    lines = ["from jina import Executor, requests", "", "", f"class {name}(Executor):", "    @requests"]
+    return "\n".join([*lines, "    def serve(self, docs, **kwargs): ...", *more, ""])
+
+
+def config_yml(name: str, *more: str) -> str:
+    """The config.yml of such an Executor, with lines more under its metas."""
+    lines = [f"jtype: {name}", "py_modules:", "- executor.py", "metas:", f"  name: {name}"]
+    return "\n".join([*lines, *(f"  {line}" for line in more), ""])
+
+
 @pytest.fixture
 def make_executor(tmp_path: Path) -> Callable[..., Path]:
     """Make an Executor folder; `files` are added to it."""
 
     def make(name: str = "Hello", folder: str | None = None, **files: str | bytes) -> Path:
-        config = f"jtype: {name}\nmetas:\n  name: {name}\n"
-        base: dict[str, str | bytes] = {"config.yml": config, "executor.py": f"class {name}:\n    pass\n"}
+        base: dict[str, str | bytes] = {"config.yml": config_yml(name), "executor.py": executor_py(name)}
         return write_tree(
             tmp_path / (folder or f"src-{name}"), base | {k.replace("__", "."): v for k, v in files.items()}
         )

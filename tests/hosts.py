@@ -358,7 +358,7 @@ class Seat:
         return self.run(do, verb, list(arguments), options)
 
     def push(self, name: str, mark: str, **options: object) -> dict[str, Any]:
-        """Push an Executor every file of which holds the same mark."""
+        """Push an Executor every file of which ends in the same mark."""
         pushed: dict[str, Any] = self.run(push, name, mark, options)
         return pushed
 
@@ -687,12 +687,13 @@ class Me:
         return registry
 
     def executor(self, mark: str) -> str:
-        """A folder with an Executor every file of which holds the same mark."""
+        """A folder with an Executor every file of which ends in the same mark."""
         self.turn += 1
         folder = Path(self.folder, f"source-{self.turn}")
         (folder / "deep").mkdir(parents=True)
-        for name in ("config.yml", "executor.py", *(f"deep/part-{n}.txt" for n in range(FILES - 2))):
-            (folder / name).write_text(f"# {mark}\n")
+        begun = {"config.yml": "jtype: X\npy_modules: executor.py\n", "executor.py": "class X(Executor): ...\n"}
+        for name in (*begun, *(f"deep/part-{n}.txt" for n in range(FILES - 2))):
+            (folder / name).write_text(f"{begun.get(name, '')}# {mark}\n")
         return str(folder)
 
     def tell(self, value: object) -> None:
@@ -771,8 +772,8 @@ def mark_of(me: Me, ref: str) -> str:
 
 
 def whole(folder: Path, ref: str) -> str:
-    """The one mark that every file of a folder holds."""
-    texts = [path.read_text() for path in folder.rglob("*") if path.is_file()]
+    """The one mark in which every file of a folder ends."""
+    texts = [(path.read_text().splitlines() or [""])[-1] for path in folder.rglob("*") if path.is_file()]
     if len(texts) != FILES or len(set(texts)) != 1:
         raise AssertionError(f"{ref} is torn: {len(texts)} files, {sorted(set(texts))}")
     return texts[0].removeprefix("# ").rstrip()

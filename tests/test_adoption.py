@@ -15,7 +15,7 @@ from lhub.disk import Pen
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.names import is_name
 from lhub.registry import Registry
-from tests.conftest import Shell, as_caller, read_tree, snapshot, write_tree
+from tests.conftest import Shell, as_caller, executor_py, read_tree, snapshot, write_tree
 from tests.make_fixtures import FIXTURES
 from tests.test_fixtures import unpack
 
@@ -258,7 +258,7 @@ def test_under_a_namespace_it_goes_on_as_anything_there(registry: Registry, old:
     carried = registry.adopt(cache=old, every=True, namespace="alice")
     assert [each.name for each in carried] == ["alice/Encoder", "alice/Hello", "alice/fashion_mnist", "alice/greetings"]
     folder = Path(registry.pull("alice/Hello", tmp_path / "Hello").path)
-    registry.push(write_tree(folder, {"executor.py": "# new\n"}))
+    registry.push(write_tree(folder, {"executor.py": executor_py("Hello")}))
     registry.tag("alice/fashion_mnist", "v2")
     registry.delete("alice/greetings")
     assert registry.diff("alice/Hello:v1", "latest").changed == ("executor.py",)

@@ -14,7 +14,7 @@ import pytest
 
 import lhub
 from lhub.cli.main import SECTIONS
-from tests.conftest import read_tree, snapshot, write_tree
+from tests.conftest import config_yml, executor_py, read_tree, snapshot, write_tree
 
 ROOMS = ["lhub", *(room.name for room in walk_packages(lhub.__path__, "lhub."))]
 ERRORS = {
@@ -131,11 +131,12 @@ def test_the_same_bytes_are_the_same_version_in_every_registry(hello: Path, tmp_
 
 
 def test_registry_offers_the_verbs_of_the_command_line(tmp_path: Path) -> None:
-    """But for the commands of a shell; `import` is a word of Python's own, and `log --at` a verb of its own."""
-    shells = {"logout", "whoami", "completion", "auth", "hub", "import", "namespace"}
+    """But for the commands of a shell; `import` is a word of Python's own, `status` a value, options are verbs too."""
+    shells = {"logout", "whoami", "completion", "auth", "hub", "import", "namespace", "status", "new"}
     commands = {name for names in SECTIONS.values() for name in names} - shells
     offered = {name for name in dir(lhub.Registry) if not name.startswith("_")}
-    assert offered == commands | {"root", "import_bundle", "log_at", "adoptable", "create_namespace", "namespaces"}
+    verbs = {"import_bundle", "log_at", "adoptable", "create_namespace", "namespaces", "plan", "build", "variables"}
+    assert offered == commands | verbs | {"root"}
 
 
 def test_a_registry_says_where_it_is_and_for_whom(tmp_path: Path) -> None:
@@ -268,9 +269,7 @@ def test_a_room_opens_by_telling_why_it_exists(room: str) -> None:
 
 
 def test_the_example_at_the_front_door_runs(home: Path, tmp_path: Path) -> None:
-    write_tree(
-        Path("MyExecutor"), {"config.yml": "metas: {name: MyExecutor}\n", "executor.py": "class MyExecutor: pass\n"}
-    )
+    write_tree(Path("MyExecutor"), {"config.yml": config_yml("MyExecutor"), "executor.py": executor_py("MyExecutor")})
     example = re.search(r"((?:    .+\n)+)", lhub.__doc__ or "")
     assert example is not None
     code = re.sub(r"(?m)^    ", "", example[1]).replace("/mnt/team/registry", f"{tmp_path}/team")

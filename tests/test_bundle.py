@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 
 from lhub.errors import LhubError, clean
 from lhub.registry import Registry
-from tests.conftest import Shell, read_tree, snapshot, write_tree
+from tests.conftest import Shell, config_yml, executor_py, read_tree, snapshot, write_tree
 
 SOMEBODY = 20077
 """The uid of a user without rights of his own, where the tests run as root."""
@@ -51,8 +51,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     registry = Registry(place / "registry", namespace="alice", timeout=20)
     files: dict[str, str | bytes] = {
         ".gitignore": "",
-        "config.yml": "jtype: Hello\nmetas:\n  name: Hello\n",
-        "executor.py": "class Hello:\n    pass\n",
+        "config.yml": config_yml("Hello"),
+        "executor.py": executor_py("Hello"),
         "run.sh": "#!/bin/sh\n",
         "data/é.bin": bytes(range(256)) * 10,
         "data/same.bin": bytes(range(256)) * 10,
@@ -61,7 +61,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     (folder / "run.sh").chmod(0o755)
     registry.push(folder, tags=["latest"], protected_tags=["v1"], message="first words")
     folder = write_tree(
-        place / "second", files | {"executor.py": "class Hello:\n    two = 2\n", "a-b/x": "x", "a/x": "x"}
+        place / "second", files | {"executor.py": executor_py("Hello", "# two"), "a-b/x": "x", "a/x": "x"}
     )
     (folder / "run.sh").chmod(0o755)
     registry.push(folder, message="second words")

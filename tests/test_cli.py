@@ -19,7 +19,7 @@ import pytest
 
 import lhub
 from lhub.cli import main as program
-from tests.conftest import Shell, snapshot, write_tree
+from tests.conftest import Shell, config_yml, executor_py, snapshot, write_tree
 from tests.make_fixtures import FIXTURES
 from tests.test_fixtures import unpack
 from tests.test_stories import Stage
@@ -49,8 +49,8 @@ def stage(tmp_path: Path) -> Stage:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """Somebody logged in as alice, with HelloExecutor, weights, MyExecutor under five tags, and old caches."""
     stage = Stage(tmp_path_factory.mktemp("template").resolve())
-    config = "jtype: MyExecutor\nmetas:\n  name: MyExecutor\n"
-    write_tree(stage.here / "MyExecutor", {"config.yml": config, "executor.py": "class MyExecutor: pass\n"})
+    files = {"config.yml": config_yml("MyExecutor"), "executor.py": executor_py("MyExecutor")}
+    write_tree(stage.here / "MyExecutor", files)
     assert stage.lhub("login", "alice").code == 0
     assert stage.lhub("push", "HelloExecutor", "-t", "v1", "-t", "latest").code == 0
     tags = [word for tag in ("v1", "v2", "latest", "nightly", "prod") for word in ("-t", tag)]
@@ -209,8 +209,8 @@ def test_a_message_with_terminal_escapes_is_logged_without_them(pushed: Stage) -
 
 
 def test_a_description_with_terminal_escapes_is_shown_without_them(pushed: Stage) -> None:
-    config = '{"jtype": "Evil", "metas": {"name": "Evil", "description": "\\u001b[2Jgone\\u202e", "url": "\\u0007"}}'
-    write_tree(pushed.here / "Evil", {"config.yml": config})
+    config = config_yml("Evil", 'description: "\\u001b[2Jgone\\u202e"', 'url: "\\u0007"')
+    write_tree(pushed.here / "Evil", {"config.yml": config, "executor.py": executor_py("Evil")})
     assert pushed.lhub("push", "Evil").code == 0
     shown = pushed.lhub("show", "alice/Evil").out
     assert ("\x1b" in shown, "\u202e" in shown, "\x07" in shown, "gone" in shown) == (False, False, False, True)
@@ -260,7 +260,8 @@ def test_notes_are_not_on_stdout(stage: Stage) -> None:
 
 
 def test_a_terminal_that_lacks_a_letter_gets_its_number(pushed: Stage) -> None:
-    write_tree(pushed.here / "Evil", {"config.yml": "jtype: E\nmetas: {name: E, description: œuvre}\n"})
+    files = {"config.yml": config_yml("E", "description: œuvre"), "executor.py": executor_py("E")}
+    write_tree(pushed.here / "Evil", files)
     assert pushed.lhub("push", "Evil").code == 0
     answer = pushed.type("PYTHONIOENCODING=latin-1 lhub show alice/E | cat")
     assert (answer.err, "description: \\u0153uvre" in answer.out) == ("", True)
@@ -306,7 +307,7 @@ def test_every_option_is_explained() -> None:
 
 def test_every_command_takes_root_but_those_that_need_none() -> None:
     without = {words for words, command in COMMANDS.items() if not any(p.name == "root" for p in command.params)}
-    assert without == {("completion",), ("auth",), ("hub",), ("namespace",)}
+    assert without == {("completion",), ("new",), ("hub", "new"), ("auth",), ("hub",), ("namespace",)}
 
 
 def test_every_command_that_prints_a_value_takes_json() -> None:
@@ -315,7 +316,7 @@ def test_every_command_that_prints_a_value_takes_json() -> None:
 
 
 def test_the_same_commands_stand_under_jina_s_names() -> None:
-    names = {"auth": ("login", "logout"), "hub": ("push", "pull", "list")}
+    names = {"auth": ("login", "logout"), "hub": ("new", "push", "pull", "status", "list")}
     under = {words: command for words, command in COMMANDS.items() if len(words) == 2 and words[0] in names}
     assert set(under) == {(group, name) for group in names for name in names[group]}
     assert all(command is COMMANDS[words[-1:]] for words, command in under.items())

@@ -32,7 +32,7 @@ from lhub.layout import ResourceFolder, is_version, trashed
 from lhub.registry import Registry
 from lhub.store import Resource
 from tests import test_crowds as crowds
-from tests.conftest import as_caller, by_hand, read_tree, snapshot, write_tree
+from tests.conftest import as_caller, by_hand, config_yml, executor_py, read_tree, snapshot, write_tree
 from tests.test_crowds import become, needs_root, together
 from tests.test_lock import held_elsewhere
 from tests.test_staging import Hooked
@@ -796,9 +796,9 @@ def test_what_lies_in_another_namespace_is_left_and_named(shelf: Shelf, old: str
 def unnamed(registry: Registry, folder: Path) -> str:
     """A resource without a namespace, `Y`, with two versions; the first, which no tag names any more."""
     nobody = as_caller(registry, None)
-    write_tree(folder, {"config.yml": "jtype: Y\n", "executor.py": "1"})
+    write_tree(folder, {"config.yml": config_yml("Y"), "executor.py": executor_py("Y", "# 1")})
     first = nobody.push(folder, "Y", secret="sesame-sesame").version
-    write_tree(folder, {"executor.py": "2"})
+    write_tree(folder, {"executor.py": executor_py("Y", "# 2")})
     nobody.push(folder, force_update="Y", secret="sesame-sesame")
     return first
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lhub.comparison import Difference, changes
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.registry import Registry
-from tests.conftest import Shell, as_caller, by_hand, snapshot, write_tree
+from tests.conftest import Shell, as_caller, by_hand, config_yml, executor_py, snapshot, write_tree
 from tests.test_order import in_a_child
 
 MIB = 1 << 20
@@ -555,6 +555,15 @@ def test_a_folder_is_compared_with_any_kind(own: Registry, hello: Path) -> None:
     assert own.diff(str(hello), "alice/Hello").same
 
 
+def test_a_folder_is_compared_with_what_it_gains_at_a_push(own: Registry, tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "bare", {"executor.py": executor_py("Bare")})
+    own.push(folder, "Bare")
+    assert own.diff("alice/Bare", str(folder)).same
+    assert own.diff("alice/Bare", str(write_tree(folder, {"manifest.yml": "url: https://x\n"}))).meaning == (
+        "config.yml: metas.url: https://x added",
+    )
+
+
 def test_two_resources_of_one_kind_are_compared(own: Registry, tmp_path: Path) -> None:
     own.push(write_tree(tmp_path / "Y", QUICK | {"a.txt": "one\n", "goes.txt": "x\n"}), "Y")
     assert seen(own.diff("alice/Y", "alice/X")) == CHANGED
@@ -571,7 +580,7 @@ def unnamed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Registry, dict[st
     """A public and a private Executor without a namespace, each with v1 and v2; their secrets. No test writes here."""
     place = tmp_path_factory.mktemp("unnamed")
     anybody, secrets = Registry(place / "registry"), {}
-    folder = write_tree(place / "src", QUICK | {"config.yml": "jtype: H\n", "executor.py": ""})
+    folder = write_tree(place / "src", QUICK | {"config.yml": config_yml("H"), "executor.py": executor_py("H")})
     for name in ("Public", "Private"):
         first = anybody.push(write_tree(folder, {"a.txt": "one\n"}), name, tags=["v1"], private=name == "Private")
         assert first.secret

@@ -21,7 +21,7 @@ import pytest
 import lhub
 from lhub.errors import LhubError
 from lhub.registry import Registry
-from tests.conftest import as_caller, read_tree, snapshot, write_tree
+from tests.conftest import as_caller, config_yml, executor_py, read_tree, snapshot, write_tree
 
 for room in walk_packages(lhub.__path__, "lhub."):
     import_module(room.name)  # once here: another user may not read the folder that lhub lies in
@@ -98,14 +98,16 @@ def together(*works: Callable[[], object]) -> list[int]:
 
 
 def executor(folder: Path, mark: str, files: int = 4) -> Path:
-    """An Executor every file of which holds the same mark."""
-    names = [".gitignore", "config.yml", "executor.py", *(f"deep/{n}/part.txt" for n in range(files))]
-    return write_tree(folder, dict.fromkeys(names, f"# {mark}\n"))
+    """An Executor every file of which ends in the same mark."""
+    end = f"# {mark}"
+    own = {"config.yml": f"{config_yml('X')}{end}\n", "executor.py": executor_py("X", end)}
+    names = [".gitignore", *(f"deep/{n}/part.txt" for n in range(files))]
+    return write_tree(folder, {**dict.fromkeys(names, f"{end}\n"), **own})
 
 
 def marks(tree: dict[str, bytes]) -> tuple[int, set[bytes]]:
     """How many files there are, and whose."""
-    return len(tree), set(tree.values())
+    return len(tree), {text.splitlines(keepends=True)[-1] for text in tree.values()}
 
 
 def leftovers(registry: Registry) -> list[str]:

@@ -18,7 +18,7 @@ from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageErr
 from lhub.registry import Registry
 from tests import test_collection as collection
 from tests import test_crowds as crowds
-from tests.conftest import as_caller, by_hand, read_tree, snapshot, write_tree
+from tests.conftest import as_caller, by_hand, config_yml, executor_py, read_tree, snapshot, write_tree
 from tests.test_collection import DAY, as_user, gc, later, meanwhile
 from tests.test_crowds import needs_root, together
 from tests.test_lock import held_elsewhere
@@ -27,7 +27,7 @@ from tests.test_staging import Hooked
 SECRET = "sesame-sesame"
 OWN: dict[str, str | bytes] = {".gitignore": ""}
 """An ignore list, since another user may not read where Python finds the built-in one."""
-EXECUTOR = OWN | {"config.yml": "jtype: X\n"}
+EXECUTOR = OWN | {"config.yml": config_yml("X"), "executor.py": executor_py("X")}
 shared, team = crowds.shared, collection.team
 
 
@@ -342,7 +342,7 @@ def test_a_push_that_meets_its_private_resource_deleted_makes_no_public_one(regi
 def nobody(registry: Registry, tmp_path: Path) -> Registry:
     """Somebody without a login, who has pushed `X`, private, with a secret."""
     nobody = as_caller(registry, None)
-    folder = write_tree(tmp_path / "unnamed", {"config.yml": "jtype: X\n", "a.txt": "first"})
+    folder = write_tree(tmp_path / "unnamed", EXECUTOR | {"a.txt": "first"})
     nobody.push(folder, "X", secret=SECRET, private=True)
     return nobody
 

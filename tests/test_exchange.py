@@ -25,24 +25,23 @@ from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.layout import is_private
 from lhub.registry import Registry
-from tests.conftest import Shell, as_caller, by_hand, read_tree, snapshot, write_tree
+from tests.conftest import Shell, as_caller, by_hand, config_yml, executor_py, read_tree, snapshot, write_tree
 from tests.test_bundle import Crafted, in_file, past, refused, seen
 from tests.test_crowds import Crowd, leftovers, together
 
 FILES: dict[str, str | bytes] = {
     ".gitignore": "",
-    "config.yml": "jtype: Hello\nmetas:\n  name: Hello\n",
-    "executor.py": "class Hello:\n    pass\n",
+    "config.yml": config_yml("Hello"),
+    "executor.py": executor_py("Hello"),
     "run.sh": "#!/bin/sh\n",
     "data/weights.bin": bytes(range(256)) * 40,
 }
 
 
-def folder(place: Path, **files: str | bytes) -> Path:
-    """A version of the Executor, with other content of some files (``executor_py``)."""
-    changed = {name.replace("_", "."): content for name, content in files.items()}
+def folder(place: Path, mark: str = "one") -> Path:
+    """A version of the Executor, with a mark in its source."""
     shutil.rmtree(place / "folder", ignore_errors=True)
-    made = write_tree(place / "folder", FILES | changed)
+    made = write_tree(place / "folder", FILES | {"executor.py": executor_py("Hello", f"# {mark}")})
     (made / "run.sh").chmod(0o755)
     return made
 
@@ -55,8 +54,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = registry.push(folder(place), "Hello", tags=["latest"], protected_tags=["v1"], message="first words")
     os.utime(Path(first.path).parent, (1e8, 1e8))
     registry.export("alice/Hello", path=place / "old.tar")
-    registry.push(folder(place, executor_py="two\n"), "Hello", message="second words")
-    registry.push(folder(place, executor_py="three\n"), "Hello", message="third words")
+    registry.push(folder(place, "two"), "Hello", message="second words")
+    registry.push(folder(place, "three"), "Hello", message="third words")
     registry.export("alice/Hello", path=place / "whole.tar")
     registry.export("alice/Hello", path=place / "new.tar", since="v1")
     return place
@@ -253,7 +252,7 @@ def test_a_tagged_version_that_lies_in_the_trash_is_exported(
 def test_pushes_beside_exports_leave_every_bundle_whole(source: Registry, tmp_path: Path) -> None:
     def push() -> None:
         for number in range(6):
-            source.push(folder(tmp_path, executor_py=f"beside {number}\n"), "Hello", tags=["latest", f"n{number}"])
+            source.push(folder(tmp_path, f"beside {number}"), "Hello", tags=["latest", f"n{number}"])
 
     bundles: list[Path] = []
     with Crowd(push) as crowd:
@@ -310,7 +309,7 @@ def test_what_was_imported_is_exported_again_the_same(
 
 def test_a_push_goes_on_where_the_import_ended(registry: Registry, whole: Path, tmp_path: Path) -> None:
     registry.import_bundle(whole)
-    registry.push(folder(tmp_path, executor_py="four\n"), "Hello", message="fourth words")
+    registry.push(folder(tmp_path, "four"), "Hello", message="fourth words")
     words = [entry.message for entry in registry.log("alice/Hello") if entry.message]
     assert words == ["fourth words", "third words", "second words", "first words"]
 
@@ -318,7 +317,7 @@ def test_a_push_goes_on_where_the_import_ended(registry: Registry, whole: Path, 
 def test_protected_tags_arrive_protected(registry: Registry, whole: Path, tmp_path: Path) -> None:
     registry.import_bundle(whole)
     with pytest.raises(Conflict):
-        registry.push(folder(tmp_path, executor_py="four\n"), "Hello", tags=["v1"])
+        registry.push(folder(tmp_path, "four"), "Hello", tags=["v1"])
 
 
 def test_a_missing_registry_is_made_by_an_import(whole: Path, tmp_path: Path) -> None:
@@ -464,7 +463,8 @@ def test_of_two_who_import_the_same_at_once_neither_fails(
 def test_a_thin_bundle_holds_only_what_is_new(origin: Path, source: Registry, tmp_path: Path) -> None:
     written = source.export("alice/Hello", path=tmp_path / "thin.tar", since="v1")
     assert written.versions == 2
-    assert written.bytes == len("two\n") + len("three\n") + 2 * len(FILES["run.sh"])
+    sources = [executor_py("Hello", f"# {mark}") for mark in ("two", "three")]
+    assert written.bytes == sum(map(len, sources)) + 2 * len(FILES["run.sh"])
     assert (tmp_path / "thin.tar").stat().st_size < (origin / "whole.tar").stat().st_size
 
 
@@ -507,7 +507,7 @@ def test_a_thin_bundle_on_a_damaged_version_moves_no_tag(origin: Path, registry:
 def test_a_thin_bundle_tells_an_execute_bit_that_changed(source: Registry, registry: Registry, tmp_path: Path) -> None:
     """The content is not new, the file is: executable files are no links, and what was one may become one."""
     source.export("alice/Hello", path=tmp_path / "whole.tar")
-    made = folder(tmp_path, executor_py="three\n")
+    made = folder(tmp_path, "three")
     (made / "run.sh").chmod(0o644)
     (made / "data/weights.bin").chmod(0o755)
     source.push(made, "Hello")
@@ -557,7 +557,7 @@ def test_a_newer_bundle_moves_the_tags_and_tells_the_rest_of_the_past(
 
 def test_there_and_back_again_loses_nothing(source: Registry, registry: Registry, whole: Path, tmp_path: Path) -> None:
     registry.import_bundle(whole)
-    registry.push(folder(tmp_path, executor_py="four\n"), "Hello", message="fourth words")
+    registry.push(folder(tmp_path, "four"), "Hello", message="fourth words")
     registry.export("alice/Hello", path=tmp_path / "back.tar")
     source.import_bundle(tmp_path / "back.tar")
     assert everything(source) == everything(registry)
@@ -567,8 +567,8 @@ def test_two_that_parted_ways_lose_neither_version_nor_past(
     source: Registry, registry: Registry, whole: Path, tmp_path: Path
 ) -> None:
     registry.import_bundle(whole)
-    here = registry.push(folder(tmp_path, executor_py="here\n"), "Hello", tags=["latest", "mine"], message="here")
-    there = source.push(folder(tmp_path, executor_py="there\n"), "Hello", message="there")
+    here = registry.push(folder(tmp_path, "here"), "Hello", tags=["latest", "mine"], message="here")
+    there = source.push(folder(tmp_path, "there"), "Hello", message="there")
     source.export("alice/Hello", path=tmp_path / "there.tar")
     carried = registry.import_bundle(tmp_path / "there.tar")[0]
     assert carried.moved == {"latest": here.version}
@@ -592,7 +592,7 @@ def test_an_import_beside_the_same_import_finds_nothing_to_do(
 
 def test_a_bundle_that_was_taken_does_not_undo_what_came_after(registry: Registry, whole: Path, tmp_path: Path) -> None:
     registry.import_bundle(whole)
-    here = registry.push(folder(tmp_path, executor_py="here\n"), "Hello").version
+    here = registry.push(folder(tmp_path, "here"), "Hello").version
     registry.import_bundle(whole)
     assert registry.show("alice/Hello").version == here
 
@@ -600,9 +600,9 @@ def test_a_bundle_that_was_taken_does_not_undo_what_came_after(registry: Registr
 def test_a_bundle_that_was_taken_after_ways_parted_does_not_undo_what_came_after(
     registry: Registry, whole: Path, tmp_path: Path
 ) -> None:
-    registry.push(folder(tmp_path, executor_py="parted\n"), "Hello", message="mine")
+    registry.push(folder(tmp_path, "parted"), "Hello", message="mine")
     registry.import_bundle(whole)
-    here = registry.push(folder(tmp_path, executor_py="here\n"), "Hello").version
+    here = registry.push(folder(tmp_path, "here"), "Hello").version
     registry.import_bundle(whole)
     assert registry.show("alice/Hello").version == here
 
@@ -629,13 +629,13 @@ def test_a_version_from_the_future_is_of_now(source: Registry, registry: Registr
 # what is refused changes nothing
 
 
-def standing(registry: Registry, tmp_path: Path, **files: str | bytes) -> str:
+def standing(registry: Registry, tmp_path: Path, mark: str = "one") -> str:
     """Something under the name that the bundle has; its version."""
-    return registry.push(folder(tmp_path, **files), "Hello", tags=["latest"]).version
+    return registry.push(folder(tmp_path, mark), "Hello", tags=["latest"]).version
 
 
 def test_a_protected_tag_that_differs_is_refused(registry: Registry, whole: Path, tmp_path: Path) -> None:
-    standing(registry, tmp_path, executor_py="mine\n")
+    standing(registry, tmp_path, "mine")
     registry.tag("alice/Hello", "v1", protect=True)
     assert refused(registry, whole, words=r"protected: v1").code == 5
 
@@ -643,13 +643,13 @@ def test_a_protected_tag_that_differs_is_refused(registry: Registry, whole: Path
 def test_a_protected_tag_here_that_is_an_ordinary_one_there_is_refused_too(
     registry: Registry, whole: Path, tmp_path: Path
 ) -> None:
-    standing(registry, tmp_path, executor_py="mine\n")
+    standing(registry, tmp_path, "mine")
     registry.tag("alice/Hello", "latest", protect=True)
     assert refused(registry, whole, words=r"protected: latest").code == 5
 
 
 def test_a_tag_that_is_protected_while_the_bundle_comes_stays(registry: Registry, whole: Path, tmp_path: Path) -> None:
-    mine = standing(registry, tmp_path, executor_py="mine\n")
+    mine = standing(registry, tmp_path, "mine")
     beside = as_caller(registry, "alice")
     pen = Hook(r"^make_folder .*\.tmp\.", lambda: beside.tag("alice/Hello", "latest", protect=True))
     with pytest.raises(Conflict, match="protected: latest"):
@@ -813,7 +813,7 @@ def test_a_private_bundle_over_what_a_dead_first_push_left_is_private(secret: Pa
 def test_a_public_bundle_does_not_open_what_somebody_pushes_privately_meanwhile(
     registry: Registry, whole: Path, tmp_path: Path
 ) -> None:
-    made = folder(tmp_path, executor_py="secret\n")
+    made = folder(tmp_path, "secret")
     pen = Hook(r"^make_folder .*/alice/Hello$", lambda: as_caller(registry, "alice").push(made, "Hello", private=True))
     with suppress(LhubError):
         as_caller(registry, "alice", pen=pen).import_bundle(whole)
@@ -824,7 +824,7 @@ def test_a_public_bundle_does_not_open_what_somebody_pushes_privately_meanwhile(
 def test_a_private_bundle_never_fills_what_somebody_pushes_publicly_meanwhile(
     secret: Path, registry: Registry, tmp_path: Path
 ) -> None:
-    made = folder(tmp_path, executor_py="open\n")
+    made = folder(tmp_path, "open")
     pen = Hook(r"^make_folder .*/alice/Hello$", lambda: as_caller(registry, "alice").push(made, "Hello"))
     with suppress(LhubError):
         as_caller(registry, "alice", pen=pen).import_bundle(secret)
@@ -861,7 +861,7 @@ def test_what_has_no_namespace_is_never_updated_by_a_bundle(
 ) -> None:
     nameless.export("Open", path=tmp_path / "old.tar")
     registry.import_bundle(tmp_path / "old.tar")
-    nameless.push(folder(tmp_path, executor_py="two\n"), "Open", secret="sesame-open")
+    nameless.push(folder(tmp_path, "two"), "Open", secret="sesame-open")
     nameless.export("Open", path=tmp_path / "new.tar")
     assert refused(registry, tmp_path / "new.tar", words="never updated").code == 5
 
@@ -878,7 +878,7 @@ def test_a_copy_of_all_keeps_secrets(nameless: Registry, tmp_path: Path) -> None
     assert there.pull("jinahub://Shut:sesame-shut", tmp_path / "shut").name == "Shut"
     with pytest.raises(NotFound):
         there.pull("jinahub://Shut:wrong-wrong", tmp_path / "wrong")
-    assert there.push(folder(tmp_path, executor_py="two\n"), "Open", secret="sesame-open").new
+    assert there.push(folder(tmp_path, "two"), "Open", secret="sesame-open").new
 
 
 def test_a_copy_by_its_secret_keeps_it_private(nameless: Registry, tmp_path: Path) -> None:
@@ -890,7 +890,7 @@ def test_a_copy_by_its_secret_keeps_it_private(nameless: Registry, tmp_path: Pat
 def test_a_copy_of_all_again_brings_what_was_pushed_by_secret_since(nameless: Registry, tmp_path: Path) -> None:
     alice = as_caller(nameless, "alice")
     alice.copy(to=tmp_path / "there")
-    newer = nameless.push(folder(tmp_path, executor_py="two\n"), "Open", secret="sesame-open").version
+    newer = nameless.push(folder(tmp_path, "two"), "Open", secret="sesame-open").version
     alice.copy(to=tmp_path / "there")
     assert Registry(tmp_path / "there").show("Open").version == newer
 
@@ -899,7 +899,7 @@ def test_one_name_that_cannot_go_on_does_not_keep_ones_own_from_being_copied(
     nameless: Registry, tmp_path: Path
 ) -> None:
     """A backup of all must not stop for ever because somebody else's secret holds one name there."""
-    Registry(tmp_path / "there").push(folder(tmp_path, executor_py="other\n"), "Open", secret="another-secret")
+    Registry(tmp_path / "there").push(folder(tmp_path, "other"), "Open", secret="another-secret")
     alice = as_caller(nameless, "alice")
     with suppress(LhubError):
         alice.copy(to=tmp_path / "there")
@@ -924,7 +924,7 @@ def test_a_copy_leaves_the_source_as_it_was(source: Registry, tmp_path: Path) ->
 
 def test_a_copy_copies_only_what_is_missing(source: Registry, tmp_path: Path) -> None:
     source.copy("alice/Hello", to=tmp_path / "there")
-    source.push(folder(tmp_path, executor_py="four\n"), "Hello")
+    source.push(folder(tmp_path, "four"), "Hello")
     pen = watching()
     Registry(source.root, namespace="alice", pen=pen).copy("alice/Hello", to=tmp_path / "there")
     assert sorted(pen.copied) == ["executor.py", "run.sh"]  # an executable file is no link

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import Answer, read_tree, snapshot, write_tree
-from tests.make_fixtures import FEARS, FIXTURES, SECRET, SOURCE, diary_lags, main
+from tests.conftest import Answer, config_yml, executor_py, read_tree, snapshot, write_tree
+from tests.make_fixtures import FEARS, FIXTURES, SECRET, SOURCE, as_then, diary_lags, main
 from tests.test_stories import Stage, run_lhub
 
 ANSWERS: dict[str, dict[str, Any]] = yaml.safe_load((FIXTURES / "broken" / "answers.yaml").read_text(encoding="utf-8"))
@@ -172,15 +172,24 @@ def test_a_reader_leaves_a_registry_of_format_1_as_it_was(whole: Place) -> None:
 
 
 def test_what_came_out_of_format_1_goes_in_again_as_the_same_version(whole: Place) -> None:
-    whole.ask("pull alice/Hello:v1 Hello")
-    pushed = whole.ask("push Hello -t v1 -t again --json").json
-    assert (pushed["new"], pushed["version"][:12]) == (False, "61c62724417a")
+    version = whole.ask("show alice/Secret --json").json["version"]
+    whole.ask("pull alice/Secret Secret")
+    pushed = whole.ask("push Secret Secret -t again --json").json
+    assert (pushed["new"], pushed["version"]) == (False, version)
+
+
+def test_an_executor_of_format_1_that_names_no_files_of_its_class_comes_out_and_is_told_so_when_it_goes_in(
+    whole: Place,
+) -> None:
+    assert whole.ask("pull alice/Hello:v1 Hello").code == 0
+    answer = whole.ask("push Hello")
+    assert (answer.code, "config.yml has no py_modules" in answer.err) == (2, True)
 
 
 def test_a_registry_of_format_1_takes_a_push_and_keeps_what_it_had(whole: Place) -> None:
     before = whole.ask("show alice/Hello:v1 --json").json
     whole.ask("pull alice/Hello:v1 Hello")
-    write_tree(whole.here / "Hello", {"new.txt": "new"})
+    write_tree(whole.here / "Hello", {"config.yml": config_yml("Hello"), "executor.py": executor_py("Hello")})
     assert whole.ask("push Hello").code == 0
     after = whole.ask("show alice/Hello:v1 --json").json
     assert [after[key] for key in ("version", "manifest", "protected_tags")] == [
@@ -203,9 +212,10 @@ def alice_at(fear: str, folder: Path) -> Place:
 
 
 @pytest.fixture
-def broken(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """A damaged registry of one's own."""
-    return alice_at(request.param, tmp_path)
+def broken(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A damaged registry of one's own, into which the very folder may go that it was made of."""
+    with as_then():
+        yield alice_at(request.param, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +22,19 @@ import pytest
 from tests.conftest import PROJECT, write_tree
 
 FLOORS: dict[str, set[str]] = {
-    "GROUND": {"errors", "names", "moments", "tags", "tree", "access", "manifest", "layout", "diary", "verifier"},
+    "GROUND": {
+        "errors",
+        "names",
+        "moments",
+        "tags",
+        "tree",
+        "access",
+        "manifest",
+        "layout",
+        "diary",
+        "verifier",
+        "redaction",
+    },
     "FIRST": {
         "opening",
         "disk",
@@ -39,12 +52,14 @@ FLOORS: dict[str, set[str]] = {
         "checkup",
         "repair",
     },
-    "SECOND": {"kinds", "builds", "parcel", "packer", "bundle"},
+    "SECOND": {"kinds", "builds", "installer", "parcel", "packer", "bundle"},
     "THIRD": {
         "session",
         "spaces",
         "publish",
+        "tasks",
         "fetch",
+        "creation",
         "shelf",
         "past",
         "deletion",
@@ -67,16 +82,17 @@ TOOLS: dict[str, set[str]] = {
     "gitdb": {"commits"},  # GitPython's object database
     "tarfile": {"packer", "bundle"},
     "difflib": {"comparison"},
-    "subprocess": {"history", "peer"},
+    "subprocess": {"history", "peer", "installer"},
     "multiprocessing": set(),
     "filelock": {"lock"},
     "pathspec": {"folder"},
     "yaml": {"manifest", "kinds"},
+    "tomli": {"kinds"},  # where Python has no tomllib
     "click": {"cli"},
     "ctypes": {"disk"},
     "pwd": {"identity"},
     "grp": {"identity"},
-    "tempfile": {"history", "exchange"},
+    "tempfile": {"history", "exchange", "folder"},  # of a folder: texts that travel in place of a file
     "shutil": set(),
     "pathlib": {"registry"},
     "socket": set(),
@@ -94,6 +110,9 @@ PURE = {
     "typing",
     "re",
     "json",
+    "base64",
+    "html",
+    "functools",
     "hashlib",
     "hmac",
     "yaml",
@@ -150,6 +169,9 @@ OUTSIDE_USES = {
     ("peer", "os.chdir"): "a process of its own stands in the scratch folder",
     ("peer", "time.time"): "the clock of that host is what is asked for",
     ("mounts", "os.path.realpath"): "a path lies where its links lead",
+    ("kinds", "os.path.realpath"): "the settings of a folder whose name is asked for may be links",
+    ("builds", "time.time"): "the clock's default, as that of a session",
+    ("installer", "os.environ"): "pip needs the user's: his proxy, his index, his certificates",
     ("bundle", "os.path.realpath"): "the bundle to read, an argument: a link to it is followed",
 }
 
@@ -170,6 +192,8 @@ WRITE_USES = {
     ("lock", "os.O_CREAT"): "as above; it is no content of a registry",
     ("lock", "os.fchmod"): "as above, with a mode that no umask changes",
     ("lock", "os.fchown"): "as above, of the group that its folder is of",
+    ("lock", "fcntl.flock"): "a look at who holds it, shared with others who look; nothing is written",
+    ("builds", "os.write"): "a word to the process that began a push which goes on by itself",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "os.makedirs"): "folders at the destination, not in a registry",
     ("fetch", "os.mkdir"): "the folder beside the destination",
@@ -178,7 +202,10 @@ WRITE_USES = {
     ("fetch", "os.rename"): "the destination itself",
     ("fetch", "open to write"): "a bundle at its destination",
     ("fetch", "os.link"): "its name, exclusively",
+    ("creation", "os.rename"): "the folder of a new Executor, at its place",
     ("identity", "os.makedirs"): "the folders above LHUB_HOME",
+    ("builds", "os.O_RDWR"): "/dev/null, in place of the terminal of a push that goes on by itself",
+    ("builds", "os.dup2"): "as above",
     ("cli", "os.O_WRONLY"): "/dev/null, when the reader of a pipe is gone",
     ("cli", "os.dup2"): "as above",
     ("cli", "open to write"): "/dev/null, for a stream that was closed",
@@ -189,6 +216,7 @@ PENS = {"disk", "peer"}
 
 PROGRAM_USES = {
     ("cli", "os.execve"): "lhub itself once more, where the locale is not UTF-8",
+    ("builds", "os.fork"): "a push that goes on by itself",
     ("peer", "os.fork"): "who holds a lock until it is killed",
 }
 
@@ -447,6 +475,19 @@ def test_no_exception_outlives_its_reason(exceptions: dict[tuple[str, str], str]
 def test_no_tool_has_a_room_that_does_not_use_it() -> None:
     uses = {(found.meant[-1].partition(".")[0], module.room) for module in HOUSE for found in imports(module)}
     assert [(tool, room) for tool, rooms in TOOLS.items() for room in rooms if (tool, room) not in uses] == []
+
+
+PACKAGES = {"yaml": "PyYAML", "git": "GitPython", "gitdb": "GitPython"}
+"""What a module is called on PyPI, where that is not its own name."""
+
+
+def test_whoever_installs_the_house_gets_every_tool_that_it_uses() -> None:
+    """On any Python that it is for: what the newest brings along, the oldest may lack."""
+    [asked] = re.findall(r"(?ms)^dependencies = \[$(.*?)^\]", (PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    installed = set(re.findall(r'^    "([A-Za-z0-9_.-]+)', asked, re.MULTILINE))
+    used = {found.meant[-1].partition(".")[0] for module in HOUSE for found in imports(module)} - {"lhub"}
+    missing = {PACKAGES.get(tool, tool) for tool in used & TOOLS.keys() - sys.stdlib_module_names} - installed
+    assert missing == set()
 
 
 # the rules find what they are for

@@ -36,7 +36,7 @@ from lhub.disk import Pen
 from lhub.errors import LhubError, clean
 from lhub.manifest import LARGE, Manifest
 from lhub.registry import Registry
-from tests.conftest import PROJECT, Answer, snapshot, write_tree
+from tests.conftest import PROJECT, Answer, config_yml, executor_py, snapshot, write_tree
 from tests.test_collection import Future
 from tests.test_crowds import Crowd, become, needs_root, together
 
@@ -167,9 +167,11 @@ def model() -> Iterator[Path]:
     town.trap.chmod(0o755)
     Registry(town.root).init(shared=True)
     for number in (1, 2):
-        config = f"jtype: Hello\nmetas:\n  name: Hello\n  description: number {number}\n"
-        write_tree(folder / f"src/{number}", {"config.yml": config, "executor.py": f"n = {number}\n", "a/b.txt": "b\n"})
-        write_tree(folder / f"src/private{number}", {"executor.py": f"# {SECRET}\nn = {number}\n"})
+        config = config_yml("Hello", f"description: number {number}")
+        files = {"config.yml": config, "executor.py": executor_py("Hello", f"# {number}"), "a/b.txt": "b\n"}
+        write_tree(folder / f"src/{number}", files)
+        private = {"config.yml": config, "executor.py": executor_py("Hello", f"# {SECRET} {number}")}
+        write_tree(folder / f"src/private{number}", private)
     _learn(town)
     for uid in NAMES:
         assert town.be(uid, partial(_settle, town, uid)) == 0

@@ -58,7 +58,7 @@ TREE = {
     f"alice/X/.lhub/history.git/lfs/objects/01/23/{V}": X.blob(V),
     "alice/X/.lhub/recorded.json": X.recorded,
     "alice/X/.lhub/builds": X.builds,
-    "alice/X/.lhub/builds/65a0": X.build("65a0"),
+    "alice/X/.lhub/builds/65a0": X.build("65a0").path,
     "alice/X/.lhub/secret": X.secret,
     "alice/X/.lhub/lock": X.lock,
     "_": ROOT.namespace(None).path,

@@ -17,16 +17,17 @@ from lhub.disk import Pen
 from lhub.errors import LhubError
 from lhub.names import Ref
 from lhub.registry import Registry
-from tests.conftest import read_tree, write_tree
+from tests.conftest import config_yml, executor_py, read_tree, write_tree
 
 Place = tuple[str | None, str]
 Act = tuple[str | None, Place, str | None]
 PEOPLE = ("alice", "bob", None)
 PLACES = [(space, name) for space in PEOPLE for name in ("X", "Y")]
+EXECUTOR: dict[str, str | bytes] = {"config.yml": config_yml("X"), "executor.py": executor_py("X")}
 CONTENTS: dict[str, dict[str, str | bytes]] = {
-    "one": {"executor.py": "one"},
-    "two": {"executor.py": "two", "deep/er/weights.bin": b"\0\1"},
-    "three": {"executor.py": "three", "empty.txt": ""},
+    "one": EXECUTOR,
+    "two": EXECUTOR | {"executor.py": executor_py("X", "# two"), "deep/er/weights.bin": b"\0\1"},
+    "three": EXECUTOR | {"empty.txt": ""},
     "notes": {"notes.txt": "no Executor"},
 }
 TAGS = ("latest", "v1", "v2")

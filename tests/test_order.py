@@ -33,13 +33,19 @@ from lhub.errors import LhubError, NotFound
 from lhub.layout import is_private
 from lhub.registry import Registry
 from lhub.store import Resource
-from tests.conftest import read_tree, write_tree
+from tests.conftest import config_yml, executor_py, read_tree, write_tree
 from tests.make_fixtures import FIXTURES
 
 SAME = "# in both; also an ignore list that is quicker to read than the built-in one\n"
-BOTH: dict[str, str | bytes] = {".gitignore": SAME, "data/stays.txt": SAME, "run.sh": SAME}
-BETWEEN = BOTH | {"executor.py": "between\n"}
-OLD, NEW = BOTH | {"executor.py": "old\n", "data/goes.txt": SAME}, BOTH | {"executor.py": "newer\n"}
+BOTH: dict[str, str | bytes] = {
+    ".gitignore": SAME,
+    "config.yml": config_yml("Hello"),
+    "data/stays.txt": SAME,
+    "run.sh": SAME,
+}
+BETWEEN = BOTH | {"executor.py": executor_py("Hello", "# between")}
+OLD = BOTH | {"executor.py": executor_py("Hello", "# old"), "data/goes.txt": SAME}
+NEW = BOTH | {"executor.py": executor_py("Hello", "# newer")}
 EVERY = bool(os.environ.get("LHUB_EVERY_STEP"))
 
 
@@ -141,7 +147,7 @@ def gone(registry: Registry, old: Path) -> None:
     """A version that is noted, one in the trash, both for ages, each with a file of its own; and a deleted resource."""
     twice()(registry, old)
     registry.untag("alice/Hello", "v1")
-    registry.push(write_tree(old.parent / "more", BETWEEN | {"executor.py": "more\n"}), "Hello")
+    registry.push(write_tree(old.parent / "more", BETWEEN | {"executor.py": executor_py("Hello", "# more")}), "Hello")
     registry.gc()
     place = Resource(str(registry.root / "alice/Hello"), "alice/Hello").folder
     first = min(os.listdir(place.versions), key=lambda name: ("seen" not in name, name)).rpartition(".")[2]

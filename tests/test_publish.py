@@ -12,7 +12,7 @@ from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.names import parse_ref
 from lhub.publish import Order, Pushed
 from lhub.registry import Registry
-from tests.conftest import as_caller, by_hand, read_tree, snapshot, write_tree
+from tests.conftest import as_caller, by_hand, config_yml, read_tree, snapshot, write_tree
 
 QUICK: dict[str, str | bytes] = {".gitignore": "# one of its own is quicker to read than the built-in list\n"}
 
@@ -52,7 +52,7 @@ def test_a_name_that_is_given_wins_over_the_folder_s(registry: Registry, hello: 
 def test_a_folder_that_says_another_s_namespace_is_refused(
     registry: Registry, make_executor: Callable[..., Path]
 ) -> None:
-    folder = make_executor("Hello", config__yml="jtype: Hello\nmetas:\n  name: bob/Hello\n")
+    folder = make_executor("Hello", config__yml=config_yml("Hello").replace("name: ", "name: bob/"))
     refused(registry, lambda: registry.push(folder), Denied, "bob is not your namespace, you are alice")
 
 

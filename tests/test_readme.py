@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lhub.registry import Registry
-from tests.conftest import HELLO, PROJECT, Shell
+from tests.conftest import HELLO, PROJECT, Shell, executor_py
 from tests.test_crowds import Crowd
 
 README = (PROJECT / "README.md").read_text()
@@ -129,7 +129,7 @@ def test_a_backup_made_while_somebody_pushes_is_whole(registry: Registry, hello:
 
     def push() -> None:
         for turn in range(12):
-            (hello / "executor.py").write_text(f"# {turn}\n")
+            (hello / "executor.py").write_text(executor_py("Hello", f"# {turn}"))
             registry.push(hello, tags=["latest", f"v{turn + 1}"])
 
     with Crowd(push) as crowd:

@@ -47,7 +47,7 @@ from tests.by_hand import (
     untagged,
     zero_the_diary,
 )
-from tests.conftest import as_caller, read_tree, snapshot, write_tree
+from tests.conftest import as_caller, config_yml, executor_py, read_tree, snapshot, write_tree
 
 origin, kept, hurried = by_hand.origin, by_hand.kept, by_hand.hurried
 
@@ -268,7 +268,8 @@ def test_a_version_that_is_gone_can_be_mended_by_its_tag(kept: Kept) -> None:
 
 def test_a_resource_without_a_namespace_is_mended_by_its_maker(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "registry", timeout=20)
-    registry.push(write_tree(tmp_path / "src", {"config.yml": "jtype: Small\n"}), "Small", secret="sesame-sesame")
+    files = {"config.yml": config_yml("Small"), "executor.py": executor_py("Small")}
+    registry.push(write_tree(tmp_path / "src", files), "Small", secret="sesame-sesame")
     kept = Kept(registry=registry, resource=Resource(f"{registry.root}/_/Small", "Small"))
     with kept.by_hand():
         flip(kept.payload("config.yml"))

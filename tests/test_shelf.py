@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.registry import Registry
 from lhub.shelf import Found
-from tests.conftest import Shell, as_caller, by_hand, snapshot, write_tree
+from tests.conftest import Shell, as_caller, by_hand, config_yml, executor_py, snapshot, write_tree
 
 QUICK: dict[str, str | bytes] = {".gitignore": "# one of its own is quicker to read than the built-in list\n"}
 LAW = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
-def config(name: str, description: str = "", keywords: str = "") -> str:
-    told = f"  description: {description}\n" if description else ""
-    told += f"  keywords: [{keywords}]\n" if keywords else ""
-    return f"jtype: {name}\nmetas:\n  name: {name}\n{told}"
+def executor(name: str, description: str = "", keywords: str = "") -> dict[str, str | bytes]:
+    """The files of an Executor that tells these things of itself."""
+    told = [f"description: {description}"] if description else []
+    told += [f"keywords: [{keywords}]"] if keywords else []
+    return {"config.yml": config_yml(name, *told), "executor.py": executor_py(name)}
 
 
 def push(registry: Registry, name: str, files: dict[str, str | bytes], **options: bool) -> str:
@@ -37,13 +38,13 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that a shelf may hold, to be copied: no test writes here."""
     root = tmp_path_factory.mktemp("origin") / "registry"
     alice, bob, nobody = (Registry(root, namespace=name) for name in ("alice", "bob", None))
-    push(alice, "Encoder", {"config.yml": config("Encoder", "Straße und Bild", "Image, CLIP"), "executor.py": ""})
+    push(alice, "Encoder", executor("Encoder", "Straße und Bild", "Image, CLIP"))
     push(alice, "weights", {"Deep/needle.BIN": b"\0" * 100})
     push(alice, "secret", {"needle.txt": "1"}, private=True)
-    push(bob, "Encoder", {"config.yml": config("Encoder", "needle in a description"), "executor.py": ""})
+    push(bob, "Encoder", executor("Encoder", "needle in a description"))
     push(bob, "hidden", {"needle.txt": "1"}, private=True)
-    push(nobody, "Loose", {"config.yml": config("Loose", keywords="Needle"), "executor.py": ""})
-    push(nobody, "Sealed", {"config.yml": config("Sealed", keywords="needle"), "executor.py": ""}, private=True)
+    push(nobody, "Loose", executor("Loose", keywords="Needle"))
+    push(nobody, "Sealed", executor("Sealed", keywords="needle"), private=True)
     return root
 
 
@@ -385,7 +386,7 @@ def test_another_term_finds_no_more_and_their_order_finds_the_same(
 def test_nothing_that_is_found_moves_a_cursor(shell: Shell, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "registry", namespace="alice")
     described = '"\\e[2Jneedle\\u202e"'
-    push(registry, "X", {"config.yml": config("X", described, described), "executor.py": "", "\u202eneedle": ""})
+    push(registry, "X", executor("X", described, described) | {"\u202eneedle": ""})
     for words in (["search", "needle"], ["search", "needle", "--json"], ["list"], ["show", "alice/X"]):
         out = shell(*words, check=True, LHUB_ROOT=str(registry.root)).out
         assert all(character.isprintable() or character == "\n" for character in out)

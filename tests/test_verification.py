@@ -26,7 +26,7 @@ from lhub.registry import Registry
 from lhub.verification import Finding, Verified
 from tests import by_hand
 from tests.by_hand import CASES, Kept, ended, flip, instead, make_kept
-from tests.conftest import Shell, as_caller, snapshot, write_tree
+from tests.conftest import Shell, as_caller, config_yml, executor_py, snapshot, write_tree
 from tests.test_crowds import Crowd, become, needs_root, together
 
 kept, hurried = by_hand.kept, by_hand.hurried
@@ -45,7 +45,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     bob = as_caller(kept.registry, "bob")
     bob.push(small, "Public")
     bob.push(write_tree(place / "secret", {".gitignore": "#\n", "secret.txt": "secret\n"}), "Private", private=True)
-    write_tree(small, {"config.yml": "jtype: Small\n"})
+    write_tree(small, {"config.yml": config_yml("Small"), "executor.py": executor_py("Small")})
     as_caller(kept.registry, None).push(small, "Small", secret="sesame-sesame", private=True)
     return kept
 

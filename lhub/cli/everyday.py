@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +13,7 @@ from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 
 if TYPE_CHECKING:
-    from lhub.publish import Pushed
+    from lhub.publish import Planned, Pushed
 
 
 @click.command("push")
@@ -24,8 +26,14 @@ if TYPE_CHECKING:
 @click.option("--force-update", metavar="NAME", help="Update this resource; one without a namespace needs --secret.")
 @click.option("--secret", help="The secret that a push without a login printed.")
 @click.option("-m", "--message", default="", help="A few words for `lhub log`.")
+@click.option(
+    "--build-env", metavar="KEY=VALUE", multiple=True, help="For ${KEY} in the requirements; KEY alone: $KEY."
+)
 @click.option("--expect", metavar="VERSION", help="Only if the tags stand at this version.")
 @click.option("--if-absent", is_flag=True, help="Only if the tags do not stand yet.")
+@click.option("--dry-run", is_flag=True, help="Print what would travel; write nothing.")
+@click.option("--detach", is_flag=True, help="Return at once; `lhub status` tells how it goes.")
+@click.option("--verbose", is_flag=True, help="Print each step and what it says.")
 @click.option("--no-usage", is_flag=True, help="Do not print how to pull it.")
 @root_option
 @json_option
@@ -39,8 +47,19 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
     Example:
       lhub push ./MyExecutor -t v1 -t latest --protected-tag v1 -m "first release"
     """
-    as_json, no_usage = options.pop("as_json"), options.pop("no_usage")
-    pushed = registry(ctx, root, writes=True).push(path, name, **options)
+    from lhub.cli.progress import Progress  # for pushes only
+
+    as_json, no_usage, verbose = options.pop("as_json"), options.pop("no_usage"), options.pop("verbose")
+    options["build_env"] = _variables(options["build_env"])
+    dry_run = options.pop("dry_run")
+    here = registry(ctx, root, writes=not dry_run)
+    if dry_run:
+        for word in ("detach", "message"):
+            options.pop(word)
+        planned = here.plan(path, name, **options)
+        show.as_json(planned.to_dict()) if as_json else _print_planned(planned)
+        return
+    pushed = here.push(path, name, telling=Progress(verbose=verbose), **options)
     for warning in pushed.warnings:
         click.echo(f"lhub: {show.clean(warning)}", err=True)
     if as_json:
@@ -49,16 +68,71 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
         _print_pushed(pushed, usage=not no_usage)
 
 
+def _variables(given: tuple[str, ...]) -> dict[str, str]:
+    """What `--build-env` gives; of a word that is none nothing is repeated, for a secret may stand in it."""
+    from lhub.door import variable  # the environment is read there
+    from lhub.errors import UsageError, listing
+
+    found: dict[str, str] = {}
+    faults = []
+    for number, each in enumerate(given, 1):
+        key, equals, value = each.partition("=")
+        if equals:
+            found[key] = value
+        elif (known := variable(key)) is not None:
+            found[key] = known
+        else:
+            faults.append(f"the {number}. one is not written KEY=VALUE, and no variable of that name is set")
+    if len({each.partition("=")[0] for each in given}) < len(given):
+        faults.append("one name is given twice")
+    if faults:
+        raise UsageError(listing("--build-env cannot be read", faults), hint="--build-env TOKEN=VALUE")
+    return found
+
+
+def given_variables(names: Sequence[str]) -> dict[str, str]:
+    """The values of variables: from the environment, else asked for at a terminal; UsageError where nobody can."""
+    from lhub.door import variables  # as above
+    from lhub.errors import UsageError
+
+    values = variables(names, None)
+    missing = [name for name in names if name not in values]
+    if missing and not show.can_ask():
+        raise UsageError(
+            f"its requirements use {', '.join(missing)}, which this environment does not have",
+            hint=f"export {missing[0]}=..., then again",
+        )
+    return values | {name: click.prompt(name, hide_input=True, err=True) for name in missing}
+
+
+def _print_planned(planned: Planned) -> None:
+    for path, count in planned.files.items():
+        click.echo(f"{show.size(count):>12}  {show.clean(path, lines=False)}")
+    for sentence in planned.gained:
+        click.echo(show.clean(sentence))
+    what = "a new version" if planned.new else "already there:"
+    files = show.count(len(planned.files), "file")
+    click.echo(f"{files}, {show.size(planned.bytes)}: {what} {planned.version[:12]} of {planned.name}", nl=False)
+    click.echo(f" ({planned.kind}, {planned.visibility}), tags {show.tags(planned.tags, planned.protected_tags)}")
+    click.echo("nothing was written (--dry-run)", err=True)
+
+
 def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
-    what = "pushed" if pushed.new else "already there:"
-    click.echo(f"{what} {pushed.name} ({pushed.visibility}), version {pushed.version[:12]}")
+    if pushed.version is None:
+        click.echo(f"pushing {pushed.name} ({pushed.visibility})")
+    else:
+        what = "pushed" if pushed.new else "already there:"
+        click.echo(f"{what} {pushed.name} ({pushed.visibility}), version {pushed.version[:12]}")
     click.echo(f"tags: {show.tags(pushed.tags, pushed.protected_tags)}")
+    click.echo(f"TASK_ID: {pushed.task_id}")
     if pushed.secret:
         click.echo(
             f"NAME: {pushed.name}\nSECRET: {pushed.secret}  (printed this once; keep it, there is no other copy)"
         )
     if not usage:
         return
+    if pushed.version is None:
+        click.echo(f"follow it: lhub status --id {pushed.task_id}")
     uri = pushed.uri
     if pushed.visibility == "private" and uri.startswith("jinahub://"):
         uri = uri.replace(pushed.name, f"{pushed.name}:SECRET", 1)  # the word, for its reader to replace
@@ -72,19 +146,33 @@ def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
 @click.argument("ref", metavar="REF")
 @click.argument("dest", required=False)
 @click.option("--force", is_flag=True, help="Replace what stands at DEST.")
+@click.option("--install-requirements", is_flag=True, help="Install what it requires, with pip, in this environment.")
 @root_option
 @json_option
 @click.pass_context
-def pull_command(ctx: click.Context, ref: str, dest: str | None, force: bool, root: str | None, as_json: bool) -> None:
+def pull_command(
+    ctx: click.Context,
+    ref: str,
+    dest: str | None,
+    force: bool,
+    install_requirements: bool,
+    root: str | None,
+    as_json: bool,
+) -> None:
     """Pull a version into a folder, every byte verified.
 
-    DEST is ./X for alice/X if not given.
+    DEST is ./X for alice/X if not given. Variables that its requirements use are taken from the environment, or asked
+    for at a terminal, when they are installed.
 
     \b
     Example:
       lhub pull jinaai://alice/MyExecutor:v1
     """
-    pulled = registry(ctx, root).pull(ref, dest, force=force)
+    here = registry(ctx, root)
+    variables = given_variables(here.variables(ref)) if install_requirements else {}
+    pulled = here.pull(ref, dest, force=force, install_requirements=install_requirements, build_env=variables)
+    if pulled.build_env and not install_requirements:
+        click.echo(f"lhub: its requirements use {', '.join(pulled.build_env)}: set them before you install", err=True)
     if as_json:
         show.as_json(pulled.to_dict())
     else:
@@ -154,7 +242,8 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
     Example:
       lhub show alice/MyExecutor:v1
     """
-    shown = registry(ctx, root).show(ref)
+    here = registry(ctx, root)
+    shown = here.show(ref)
     if as_json:
         show.as_json(shown.to_dict())
         return
@@ -164,9 +253,46 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
         click.echo(f"  {tag}{mark}: {version[:12]}")
     files = shown.manifest["files"]
     click.echo(f"version {shown.version}\n  {files['count']} files, {show.size(shown.bytes)}")
-    for key, value in shown.manifest.get("about", {}).items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        click.echo(f"  {show.clean(str(key))}: {show.clean(text)}")
+    about = shown.manifest.get("about", {})
+    for key, value in about.items():
+        for text in _about_lines(key, value):
+            click.echo(f"  {show.clean(text, lines=False)}")
+    if shown.kind == "executor":
+        _print_uses(ref, here.path(ref))
+
+
+def _about_lines(key: str, value: Any) -> Iterator[str]:
+    """What a manifest tells of one thing: arguments and endpoints a line each."""
+    items = value if isinstance(value, list) else [value]
+    if not any(isinstance(item, dict) for item in items):
+        yield f"{key}: {', '.join(map(str, items))}"
+        return
+    yield f"{key}:"
+    for item in items:
+        yield f"  {_argument(item) if 'name' in item else _endpoint(item)}"
+
+
+def _argument(item: dict[str, Any]) -> str:
+    kind = f": {item['type']}" if "type" in item else ""
+    default = f" = {item['default']}" if "default" in item else ""
+    return f"{item['name']}{kind}{default}"
+
+
+def _endpoint(item: dict[str, Any]) -> str:
+    return f"{', '.join(map(str, item.get('on', ['all other requests'])))} -> {item.get('method')}"
+
+
+def _print_uses(typed: str, folder: str) -> None:
+    """What to paste into a Flow: the version's folder where it is read as it is, its reference where lhub finds it."""
+    from lhub.names import parse_ref  # cheap, but for this only
+
+    ref = parse_ref(typed)
+    source = replace(ref, scheme="jinaai" if ref.namespace else "jinahub", docker=False)
+    image = replace(source, docker=True)
+    click.echo("use it in a Flow:")
+    click.echo(f'  Python:    Flow().add(uses=lhub.uses("{source}"))')
+    click.echo(f"  YAML:      uses: {show.clean(folder, lines=False)}/config.yml")
+    click.echo(f"  container: uses: {image}  (no image yet)")
 
 
 @click.command("search")

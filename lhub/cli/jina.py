@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from lhub.cli.account import login_command, logout_command
+from lhub.cli.builds import status_command
 from lhub.cli.everyday import list_command, pull_command, push_command
+from lhub.cli.new import new_command
 
 
 @click.group("auth", commands=[login_command, logout_command], invoke_without_command=True)
@@ -21,13 +23,17 @@ def auth_command(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-@click.group("hub", commands=[push_command, pull_command, list_command], invoke_without_command=True)
+_HUB: list[click.Command] = [new_command, push_command, pull_command, status_command, list_command]
+
+
+@click.group("hub", commands=_HUB, invoke_without_command=True)
 @click.pass_context
 def hub_command(ctx: click.Context) -> None:
-    """Push, pull and list, as `jina hub` did.
+    """Begin, push, pull, follow and list, as `jina hub` did.
 
     \b
     Example:
+      lhub hub new --name Greeter
       lhub hub push ./MyExecutor
     """
     if ctx.invoked_subcommand is None:

@@ -10,24 +10,35 @@ import gc
 import os
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from lhub import __version__
 from lhub.errors import Corrupt, LhubError, clean
+from lhub.names import BUILD_ENV
+
+if TYPE_CHECKING:
+    from lhub.redaction import Redaction
+
+_BUILD_ENV = "--build-env"
+_TELLING = 4
+"""Characters of a word that could be a secret: shorter ones any sentence has."""
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Everyday": {
         "login": "account",
         "logout": "account",
         "whoami": "account",
+        "new": "new",
         "push": "everyday",
         "pull": "everyday",
         "path": "everyday",
+        "uses": "builds",
         "list": "everyday",
         "show": "everyday",
         "search": "everyday",
+        "status": "builds",
     },
     "Versions and tags": dict.fromkeys(
         ("log", "diff", "tag", "untag", "rollback", "visibility", "delete", "restore"), "versions"
@@ -89,7 +100,7 @@ def lhub(ctx: click.Context, root: str | None) -> None:
 
 def run() -> NoReturn:
     """The program `lhub`."""
-    _speak_utf8()
+    _begin_anew()
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it was closed: `lhub list >&-`)
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -108,12 +119,45 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _speak_utf8() -> None:
-    """Names of files are UTF-8 in a registry: where the locale says otherwise, start again in Python's UTF-8 mode."""
+def _begin_anew() -> None:
+    """Start again where the locale is not UTF-8, in which names are, or a value stands in the command line.
+
+    Every user of the machine reads the command lines of all; the environment of a process only its own user does.
+    """
+    arguments, environment = _taken_out(sys.argv[1:])
     if sys.getfilesystemencoding().lower() != "utf-8" and "PYTHONUTF8" not in os.environ:
+        environment["PYTHONUTF8"] = "1"
+    if environment:
         here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         code = f"import sys; sys.path[0] = {here!r}; from lhub.__main__ import run; run()"  # not the current folder
-        os.execve(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]], {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606
+        os.execve(sys.executable, [sys.executable, "-c", code, *arguments], {**os.environ, **environment})  # noqa: S606
+
+
+def _taken_out(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The arguments without the values of `--build-env`, and the environment in which these are found by name."""
+    left, environment = [], {}
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        option, given = f"{_BUILD_ENV}=", word.removeprefix(f"{_BUILD_ENV}=")
+        key, equals, value = given.partition("=")
+        named = before == _BUILD_ENV or word.startswith(option)
+        if named and equals and value and "\0" not in word:
+            environment[f"{BUILD_ENV}{key}"] = value
+            left.append(f"{option}{key}" if word.startswith(option) else key)
+        else:
+            left.append(word)
+    return left, environment
+
+
+def _hide(arguments: list[str]) -> Redaction:
+    """What no sentence repeats: the variables for requirements, and what was typed where the value of one belongs."""
+    from lhub.door import variable  # for errors only
+    from lhub.redaction import Redaction
+
+    words = [value for name, value in os.environ.items() if name.startswith(BUILD_ENV)]
+    for option, key, word in zip(["", "", *arguments], ["", *arguments], arguments, strict=False):
+        if option == _BUILD_ENV and "=" not in key and variable(key) is None and not word.startswith("-"):
+            words.append(word)
+    return Redaction(word for word in words if len(word) >= _TELLING)
 
 
 def main(arguments: list[str]) -> int:
@@ -131,7 +175,10 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("LHUB_TRACEBACK"):
             raise
-        return _say(_sentence(error), as_json="--json" in arguments)
+        said = _sentence(error)
+        if _BUILD_ENV in " ".join(arguments):
+            said = _without(said, _hide(arguments))
+        return _say(said, as_json="--json" in arguments)
 
 
 def _sentence(error: Exception) -> LhubError:
@@ -152,6 +199,13 @@ def _sentence(error: Exception) -> LhubError:
     return LhubError(
         f"an unexpected fault, {type(error).__name__}: {error}", hint="LHUB_TRACEBACK=1 shows where; please report it"
     )
+
+
+def _without(error: LhubError, hide: Redaction) -> LhubError:
+    """The same error, what is hidden taken out of its words."""
+    said = LhubError(hide.text(str(error)), hint=hide.text(error.hint))
+    said.code = error.code
+    return said
 
 
 def _say(error: LhubError, *, as_json: bool) -> int:

@@ -7,26 +7,65 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lhub.folder import Packing
+from lhub.folder import Packing, Source
 from lhub.kinds import executor
+from lhub.kinds.config import CONFIG, MANIFEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognised:
-    """The kind of a folder, the name it gives itself (if any), and what its manifest says of it."""
+    """What a folder is: its kind, the name it gives itself (if any), and what its manifest says of it.
+
+    `packing` is what travels, complete; `variables` are the names that its requirements need at `--build-env`;
+    `gained` and `warnings` are sentences about it.
+    """
 
     kind: str
+    packing: Packing
     name: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    gained: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def recognise(packing: Packing) -> Recognised:
-    """What a folder is; raises UsageError for an Executor's file that does not parse."""
-    if executor.is_executor(packing):
-        about = executor.describe(packing)
-        return Recognised(kind="executor", name=about.get("name"), about=about)
-    return Recognised(kind="files")
+    """What a folder is; raises UsageError with every fault of an Executor's files."""
+    if not executor.is_executor(packing):
+        return Recognised(kind="files", packing=packing)
+    whole = executor.complete(packing)
+    return Recognised(
+        kind="executor",
+        packing=whole.packing,
+        name=whole.about.get("name"),
+        about=whole.about,
+        variables=whole.variables,
+        gained=whole.gained,
+        warnings=whole.warnings,
+    )
+
+
+def described(packing: Packing) -> Recognised:
+    """What a folder is that was published elsewhere: taken as it is, whatever its faults."""
+    about = executor.describe(packing) if executor.is_executor(packing) else None
+    if about is None:
+        return Recognised(kind="files", packing=packing)
+    return Recognised(kind="executor", packing=packing, name=about.get("name"), about=about)
+
+
+def name_of(folder: str) -> str | None:
+    """The name that an Executor's folder gives itself, by its two files of settings alone; None where it gives none."""
+    sources = []
+    for file in (CONFIG, MANIFEST):
+        path = os.path.realpath(f"{folder}/{file}")
+        if os.path.isfile(path):
+            size = os.stat(path).st_size
+            sources.append(Source(path=file, origin=path, size=size, executable=False, stamp=()))
+    packing = Packing(folder=folder, sources=tuple(sources), ignored=(), own_list=True)
+    name: str | None = executor.describe(packing).get("name")
+    return name

@@ -1,8 +1,9 @@
-"""Executors: folders with `config.yml`, `manifest.yml` or `executor.py`, as Jina's Hub knew them.
+"""Executors: folders as Jina's Hub took them, read and never run, and made complete as its normalizer did.
 
-Their YAML is a user's, with tags and aliases of his own: it is only composed, never constructed, and the few
-texts that are wanted are picked from its nodes. The name is `metas.name` of `config.yml`, then `name` of
-`manifest.yml` (jina-hubble-sdk, `extract_executor_name`).
+The class is the one that `config.yml` names, or the only one based on `Executor`; a folder without `config.yml` gains
+one in what travels, `manifest.yml` is merged into `metas`, the dependencies of `pyproject.toml` are added to the
+requirements. The folder itself stays as it is, and what gains nothing travels byte for byte. All faults are told at
+once (jina-ai/executor-normalizer, `core.py`; the name: jina-hubble-sdk, `extract_executor_name`).
 
 >>> from lhub.folder import Packing
 >>> is_executor(Packing(folder="/nowhere", sources=(), ignored=(), own_list=False))
@@ -11,129 +12,185 @@ False
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from lhub.errors import Corrupt, UsageError
-from lhub.folder import Packing
-from lhub.opening import open_file, read_open
+from lhub.errors import UsageError, listing
+from lhub.folder import Packing, path_faults
+from lhub.kinds import requirements
+from lhub.kinds.classes import Reading
+from lhub.kinds.config import CONFIG, MANIFEST, Setting, child, text_of, texts_of, with_metas
+from lhub.kinds.source import Found
+from lhub.manifest import to_yaml
 
-CONFIG, MANIFEST = "config.yml", "manifest.yml"
-_LIMIT = 1 << 20
-_DEPTH = 64
 _TEXTS = ("name", "description", "url")
+_LISTS = ("keywords",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """An Executor, complete: what travels, what its manifest tells, the variables that its requirements need.
+
+    `gained` and `warnings` are sentences for a person.
+    """
+
+    packing: Packing
+    about: Mapping[str, Any]
+    variables: tuple[str, ...] = ()
+    gained: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def is_executor(packing: Packing) -> bool:
-    """Whether a folder has `executor.py`, a `config.yml` with jtype or metas, or a `manifest.yml` with a name."""
+    """Whether a folder says that it is an Executor.
+
+    By `executor.py`, a `config.yml` with jtype or metas, a `manifest.yml` with a name beside Python, or a class.
+    """
     if packing.source("executor.py"):
         return True
+    reading = Reading(packing)
     try:
-        config, manifest = _compose(packing, CONFIG), _compose(packing, MANIFEST)
+        config, manifest = reading.yaml(CONFIG), reading.yaml(MANIFEST)
     except UsageError:
-        return _python(packing)  # of another folder, what stands under these names is its own affair
-    return bool(_child(config, "jtype") or _child(config, "metas") or (_child(manifest, "name") and _python(packing)))
+        return reading.python  # of another folder, what stands under these names is its own affair
+    if child(config, "jtype") or child(config, "metas") or (child(manifest, "name") and reading.python):
+        return True
+    return config is None and any(found.is_executor for found in reading.classes(reading.mentioning(), mild=True))
 
 
 def describe(packing: Packing) -> dict[str, Any]:
-    """What the manifest of an Executor tells: jtype, name, description, url, keywords, if its files give them."""
-    config, manifest = _compose(packing, CONFIG), _compose(packing, MANIFEST)
-    metas = _child(config, "metas")
-    about: dict[str, Any] = {}
-    if jtype := _text(_child(config, "jtype")):
-        about["jtype"] = jtype
-    for key in _TEXTS:
-        if value := _text(_child(metas, key)) or _text(_child(manifest, key)):
-            about[key] = value
-    if keywords := _texts(_child(metas, "keywords")) or _texts(_child(manifest, "keywords")):
-        about["keywords"] = keywords
-    return about
+    """What the files of an Executor say of it, whatever their faults: for one that was published elsewhere."""
+    reading = Reading(packing)
+    config, manifest = reading.yaml(CONFIG), reading.yaml(MANIFEST)
+    about = {"jtype": text_of(child(config, "jtype"))} | _metas(config, manifest)
+    return {key: value for key, value in about.items() if value}
 
 
-def settings(text: bytes) -> dict[str, str]:
-    """Every value of an Executor's YAML file by its dotted key; UsageError for what does not parse."""
-    found: dict[str, str] = {}
-    for number, (key, value) in enumerate(_values(_parse(text, CONFIG), "", 0)):
-        if number > len(text):  # only aliases of aliases make more nodes than the text has letters
-            raise UsageError(f"{CONFIG} repeats itself by too many aliases", hint="mend it, then push again")
-        if key and value is not None:  # a file that is one value has no keys
-            found[key] = value
-    return found
+def complete(packing: Packing) -> Complete:
+    """The Executor of a folder, with what it lacked; UsageError with every fault of its files."""
+    reading, config, manifest = Reading(packing), None, None
+    with reading.noting():
+        config = reading.mapping(CONFIG)
+    with reading.noting():
+        manifest = reading.mapping(MANIFEST)
+    own = packing.source(CONFIG) is not None
+    found = (reading.named_class(config) if config is not None else None) if own else reading.only_class()
+    gains = _Gains(reading)
+    with reading.noting():
+        gains.complete_requirements()
+    with reading.noting():
+        if own and config is not None:
+            gains.complete_config(config, manifest)
+        elif found is not None and not own:
+            gains.write_config(found, manifest)
+    asked = requirements.ask(reading.noted(gains.content))
+    reading.faults += [*asked.faults, *gains.faults()]
+    if reading.faults or found is None:
+        raise UsageError(
+            listing(f"{packing.folder} is no Executor that can be pushed", reading.faults),
+            hint="mend it, then push again; nothing was changed",
+        )
+    about = {"jtype": found.name, **_metas(config, manifest), **_told(reading.family(found))}
+    about["build_env"] = list(asked.variables)
+    return Complete(
+        packing=packing.rewritten(gains.written),
+        about={key: value for key, value in about.items() if value},
+        variables=asked.variables,
+        gained=tuple(gains.sentences),
+        warnings=tuple(f"the requirements use ${name}; pip expands only ${{NAME}}" for name in asked.bare),
+    )
 
 
-def _values(node: Any, key: str, depth: int) -> Iterator[tuple[str, str | None]]:
-    """Each node below one with its dotted key; of a scalar its text too."""
-    if depth > _DEPTH:  # an alias that holds itself
-        raise _too_deep(CONFIG)
-    kind = getattr(node, "id", None)
-    yield key, node.value if kind == "scalar" else None
-    if kind in ("mapping", "sequence"):
-        pairs = node.value if kind == "mapping" else enumerate(node.value)
-        for name, value in pairs:
-            word = str(name) if kind == "sequence" else str(getattr(name, "value", "?"))
-            yield from _values(value, f"{key}.{word}" if key else word, depth + 1)
+def _said(manifest: Any) -> dict[str, Setting]:
+    """What `manifest.yml` says that belongs under `metas`."""
+    return {key: value for key in (*_TEXTS, *_LISTS) if (value := _setting(manifest, key))}
 
 
-def _too_deep(path: str) -> UsageError:
-    return UsageError(f"{path} has more than {_DEPTH} levels", hint="mend it, then push again")
+def _metas(config: Any, manifest: Any) -> dict[str, Setting]:
+    """What the files say of the Executor: the name by `config.yml` first, all else by `manifest.yml` first."""
+    metas = child(config, "metas")
+    told: dict[str, Setting] = {}
+    for key in (*_TEXTS, *_LISTS):
+        here, there = _setting(metas, key), _setting(manifest, key)
+        if value := (here or there) if key == "name" else (there or here):
+            told[key] = value
+    return told
 
 
-def _python(packing: Packing) -> bool:
-    return any(source.path.endswith(".py") for source in packing.sources)
+def _setting(node: Any, key: str) -> Setting | None:
+    value = child(node, key)
+    return texts_of(value) or text_of(value) if key in _LISTS else text_of(value)
 
 
-def _compose(packing: Packing, path: str) -> Any:
-    """The root node of a YAML file of the folder; None when it is not there."""
-    source = packing.source(path)
-    if source is None:
-        return None
-    try:
-        descriptor = open_file(source.origin)
-        try:
-            text = read_open(descriptor, path, limit=_LIMIT)
-        finally:
-            os.close(descriptor)
-    except Corrupt as error:
-        raise UsageError(str(error), hint="an Executor's configuration is smaller") from None
-    return _parse(text, path)
+def _told(family: list[Found]) -> dict[str, Any]:
+    """The constructor and the endpoints of a class, with what it has from its bases."""
+    methods: dict[str, dict[str, object]] = {}
+    for each in family:
+        for endpoint in each.endpoints:
+            methods.setdefault(endpoint.method, endpoint.to_dict())
+    init = next((each for each in family if each.init), family[0])
+    return {"arguments": [each.to_dict() for each in init.arguments], "endpoints": list(methods.values())}
 
 
-def _parse(text: bytes, path: str) -> Any:
-    """The root node of a YAML text."""
-    import yaml  # for pushes and diffs only
-
-    try:
-        _see_shallow(text, path)
-        return yaml.compose(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "not YAML"
-        raise UsageError(f"{path}{line} does not parse: {reason}", hint="mend it, then push again") from None
+# what the folder lacks
 
 
-def _see_shallow(text: bytes, path: str) -> None:
-    """Refuse what composing would follow until the stack ends: 100,000 levels are a segmentation fault."""
-    import yaml  # as above
+@dataclass
+class _Gains:
+    """What travels besides, or in place of, the folder's own files; and a sentence about each."""
 
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH:
-            raise _too_deep(path)
+    reading: Reading
+    written: dict[str, bytes] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
 
+    def content(self, path: str) -> bytes | None:
+        """A file as it will travel."""
+        return self.written.get(path) or self.reading.content(path)
 
-def _child(node: Any, key: str) -> Any:
-    """The value of a key of a mapping node, or None."""
-    pairs = node.value if getattr(node, "id", None) == "mapping" else []
-    return next((value for name, value in pairs if getattr(name, "value", None) == key), None)
+    def faults(self) -> list[str]:
+        """Where what is written would stand in the place of something else, or beside its twin."""
+        below = {path.partition("/")[0] for path in self.reading.paths if "/" in path}
+        taken = [f"{path} is a folder, so none can be written" for path in self.written if path in below]
+        return taken or path_faults(list(self.reading.paths.keys() | self.written.keys()))
 
+    def complete_requirements(self) -> None:
+        """Add the dependencies of `pyproject.toml` that the requirements do not have."""
+        project = self.reading.content(requirements.PROJECT)
+        if project is None:
+            return
+        before = self.reading.content(requirements.FILE) or b""
+        text = requirements.decoded(before, requirements.FILE)
+        stand = requirements.packages(text)
+        lines = requirements.of_project(project)
+        new = [line for line in lines if not requirements.packages(line).items() <= stand.items()]
+        if new:
+            begin = "" if not text or text.endswith(("\n", "\r")) else "\n"
+            added = "".join(f"{line}\n" for line in new)
+            try:
+                self.written[requirements.FILE] = before + requirements.encoded(f"{begin}{added}", before)
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"{requirements.FILE} is in an encoding that cannot hold what {requirements.PROJECT} asks for"
+                ) from None
+            self.sentences.append(f"{requirements.FILE} gained {len(new)} lines of {requirements.PROJECT}")
 
-def _text(node: Any) -> str | None:
-    text = node.value.strip() if getattr(node, "id", None) == "scalar" else None
-    return None if text in (None, "", "null", "~") else text
+    def write_config(self, found: Found, manifest: Any) -> None:
+        """A `config.yml` for a folder that has none."""
+        said = _said(manifest)
+        document = {"jtype": found.name, "py_modules": self.reading.order} | ({"metas": said} if said else {})
+        self.written[CONFIG] = f"# written by lhub push: the folder had none\n{to_yaml(document)}".encode()
+        self.sentences.append(f"{CONFIG} was written: jtype {found.name}")
 
-
-def _texts(node: Any) -> list[str]:
-    return [text for item in node.value if (text := _text(item))] if getattr(node, "id", None) == "sequence" else []
+    def complete_config(self, config: Any, manifest: Any) -> None:
+        """Add to the folder's own `config.yml` what `manifest.yml` says and it does not."""
+        metas = _metas(config, manifest)
+        own = child(config, "metas")
+        added = {key: metas[key] for key in _said(manifest) if metas[key] != _setting(own, key)}
+        if added:
+            try:
+                text = (self.reading.content(CONFIG) or b"").decode()
+            except UnicodeDecodeError:
+                raise UsageError(f"{CONFIG} is not UTF-8, so nothing of {MANIFEST} can be added to it") from None
+            self.written[CONFIG] = with_metas(text, added).encode()
+            self.sentences.append(f"{CONFIG} gained {', '.join(added)} of {MANIFEST}")
