@@ -57,7 +57,7 @@ def ask(read: Callable[[str], bytes | None], path: str = FILE) -> Asked:
     variables: dict[str, None] = {}
     bare: dict[str, None] = {}
     faults: list[str] = []
-    waiting, seen = [(path, "")], {path}
+    waiting, seen = [(path, "")], {path: ""}
     for name, asker in waiting:  # grows while it is read
         data = read(name)
         if data is None:
@@ -76,7 +76,7 @@ def ask(read: Callable[[str], bytes | None], path: str = FILE) -> Asked:
             if fault := _fault(line, included, name):
                 faults.append(f"{where} {fault}")
             elif included is not None and (other := _beside(name, included)) not in seen:
-                seen.add(other)
+                seen[other] = where
                 waiting.append((other, where))
     faults += [f"the requirements use ${{{name}}}, which is no name of a variable" for name in _odd(variables)]
     return Asked(variables=tuple(sorted(variables)), bare=tuple(bare), files=tuple(seen), faults=tuple(faults))
@@ -89,7 +89,7 @@ def _odd(variables: Mapping[str, None]) -> list[str]:
 def _included(line: str) -> str | None:
     """The file that a line includes by -r or -c."""
     match = re.fullmatch(r"(?:-[rc]|--(?:requirement|constraint)(?=[\s=]))\s*=?\s*(.+)", line)
-    return match[1].strip() if match else None
+    return match[1].strip().strip("'\"") if match else None
 
 
 def _beside(name: str, other: str) -> str:
