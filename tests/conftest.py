@@ -45,6 +45,11 @@ def registry(tmp_path: Path) -> Registry:
     return registry
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: some tests wait for others' processes."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 def as_caller(registry: Registry, namespace: str | None, *, pen: Pen | None = None, timeout: float = 20) -> Registry:
     """The same registry for somebody else (of the same OS user), or with another pen."""
     return Registry(registry.root, namespace=namespace, pen=pen, timeout=timeout)

@@ -29,6 +29,8 @@ from tests.conftest import Shell
 from tests.hosts import folder_for_all
 from tests.test_crowds import become, needs_root, together
 
+pytestmark = pytest.mark.slow
+
 LIAR = """
 import os, sys
 old, new, *words = sys.argv[1:]
