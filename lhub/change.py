@@ -411,7 +411,10 @@ class Change:
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
-            listed(os.path.dirname(place))
+            for path in (source, place):
+                listed(os.path.dirname(path))
+                with suppress(OSError):
+                    os.lstat(path)
             time.sleep(pause)
         return self.pen.rename(source, place)
 
