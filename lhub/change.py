@@ -32,8 +32,6 @@ from lhub.tags import Links
 
 _TICK = 0.011
 """Seconds of the coarsest clock of a Linux server's file times (HZ=100), and a little more."""
-_REMEMBERED = (0.1, 0.4, 0.8)
-"""Seconds between tries where a file system remembers a name that another host has moved away."""
 _STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
@@ -398,25 +396,10 @@ class Change:
     def relocate(self, place: str) -> None:
         """The whole resource, its lock too, to another place in its namespace: what delete and restore are."""
         before = self.place.path
-        self._rename_seen(before, place)
+        self.pen.rename(before, place)
         for folder in (os.path.dirname(place), os.path.dirname(before)):
             self._sync_names(folder)
         self._stand_at(Resource(place, self.resource.name))
-
-    def _rename_seen(self, source: str, place: str) -> None:
-        """Rename a folder; once more where this host remembers another under the new name (GlusterFS, for a second)."""
-        for pause in _REMEMBERED:
-            try:
-                return self.pen.rename(source, place)
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-            for path in (source, place):
-                listed(os.path.dirname(path))
-                with suppress(OSError):
-                    os.lstat(path)
-            time.sleep(pause)
-        return self.pen.rename(source, place)
 
     def see_maker(self) -> None:
         """Raise Denied for who did not make the resource: the kernel lets nobody else set its mode."""
