@@ -513,7 +513,12 @@ def kill(step: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("stage", VERBS, indirect=True)
+SLOW = ("import", "copy", "adopt", "gc", "a diary that does not read")
+"""Parts of the names of verbs of many steps, of which each is killed: half of the minute that all of them take."""
+STAGES = [pytest.param(verb, marks=[pytest.mark.slow] if any(part in verb for part in SLOW) else []) for verb in VERBS]
+
+
+@pytest.mark.parametrize("stage", STAGES, indirect=True)
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_the_next_writer_mends(stage: Stage) -> None:
     troubles = Troubles(stage)
     for number in stage.steps_to_try():

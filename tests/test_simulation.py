@@ -50,10 +50,10 @@ from tests.simulation import (
 )
 from tests.test_model import Quick
 
+pytestmark = pytest.mark.slow
 # the model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("play", PLAYS)
 def test_with_every_rule_in_force_no_schedule_breaks_a_promise(play: str) -> None:
     walked = walk(PLAYS[play])
