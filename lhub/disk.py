@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST
-from lhub.opening import FOLDER, PIECE, READ, WAY, at, naming, open_folder, opened, see_single
+from lhub.opening import FOLDER, PIECE, READ, WAY, at, naming, open_folder, opened, see_single, using
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _THREADED = 8 << 20
@@ -82,18 +82,16 @@ class Pen:
             _set_mode_unopened(path, mode)
             return
         try:
-            os.fchmod(descriptor, mode)
+            with naming(path):
+                os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
 
     def set_group(self, path: str, gid: int) -> None:
         """Give something of one's own to a group one is in; the kernel takes setgid away, so its mode is set after."""
         self.step("set_group", path)
-        descriptor = opened(path, READ)
-        try:
+        with using(path, READ) as descriptor:
             os.fchown(descriptor, -1, gid)
-        finally:
-            os.close(descriptor)
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all in it, read-only folders too, without following links; what is gone is gone."""
@@ -124,15 +122,11 @@ class Pen:
     def write_new(self, path: str, data: bytes, mode: int, *, sync: bool = True) -> None:
         """Write a file that must not exist; FileExistsError when it does."""
         self.step("write_new", path)
-        descriptor = opened(path, _NEW)
-        try:
-            with naming(path):
-                _write_all(descriptor, data)
-                os.fchmod(descriptor, mode)
-                if sync:
-                    sync_descriptor(descriptor)
-        finally:
-            os.close(descriptor)
+        with using(path, _NEW) as descriptor:
+            _write_all(descriptor, data)
+            os.fchmod(descriptor, mode)
+            if sync:
+                sync_descriptor(descriptor)
 
     def replace(self, path: str, data: bytes, mode: int, *, scratch: str, sync: bool = True) -> None:
         """Put a whole new file where `path` is: written beside, then renamed over it."""
@@ -167,24 +161,17 @@ class Pen:
     def append(self, path: str, data: bytes, mode: int) -> None:
         """Add to a file that has one writer only, and one name."""
         self.step("append", path)
-        descriptor = opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK)
-        try:
+        with using(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK) as descriptor:
             see_single(descriptor, path)
             _write_all(descriptor, data)
             os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
 
     def copy_in(self, source: int, path: str, mode: int, *, limit: int | None = None) -> tuple[str, int]:
         """Copy an open file (or its next `limit` bytes) to a new one; its SHA-256 and size. The caller syncs."""
         self.step("copy_in", path)
-        descriptor = opened(path, _NEW)
-        try:
-            with naming(path):
-                copied = transfer(source, descriptor, limit=limit)
-                os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
+        with using(path, _NEW) as descriptor:
+            copied = transfer(source, descriptor, limit=limit)
+            os.fchmod(descriptor, mode)
         return copied
 
     def set_time(self, path: str, when: float | None = None) -> None:
@@ -229,22 +216,14 @@ class Pen:
     def sync_folder(self, path: str) -> None:
         """Make the names in a folder durable."""
         self.step("sync_folder", path)
-        descriptor = open_folder(path)
-        try:
-            with naming(path):
-                sync_descriptor(descriptor)
-        finally:
-            os.close(descriptor)
+        with using(path, FOLDER) as descriptor:
+            sync_descriptor(descriptor)
 
     def sync_file(self, path: str) -> None:
         """Make a file's content durable; a full server speaks here."""
         self.step("sync_file", path)
-        descriptor = opened(path, READ)
-        try:
-            with naming(path):
-                sync_descriptor(descriptor)
-        finally:
-            os.close(descriptor)
+        with using(path, READ) as descriptor:
+            sync_descriptor(descriptor)
 
     @contextmanager
     def synced(self, path: str) -> Iterator[Callable[[], bool]]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from lhub.errors import Denied, LhubError, LockTimeout
-from lhub.opening import GONE, READ, opened, read_small, refresh, see_single
+from lhub.opening import GONE, READ, naming, opened, read_small, refresh, see_single, using
 
 _NOTE = 200
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -57,23 +57,16 @@ def is_free(path: str) -> bool:
     """Whether nobody holds the lock at `path`; nothing is written to find out."""
     from filelock import lock_descriptor  # 25 ms that readers do not need
 
-    descriptor = opened(path, _OPEN)  # to write: NFS locks nothing that was opened to read
-    try:
+    with using(path, _OPEN) as descriptor:  # to write: NFS locks nothing that was opened to read
         return stat.S_ISREG(os.fstat(descriptor).st_mode) and lock_descriptor(descriptor, blocking=False)
-    finally:
-        os.close(descriptor)
 
 
 def is_held(path: str) -> bool:
     """Whether somebody holds the lock at `path`, of whoever may read it; others who ask so are in nobody's way."""
-    descriptor = opened(path, READ)
-    try:
+    with using(path, READ) as descriptor, suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        return False
+    return True
 
 
 class _Held:
@@ -143,11 +136,12 @@ def _tried(path: str, mode: int, note: str) -> _Held | None:
 
     descriptor = _opened(path, mode)
     try:
-        see_single(descriptor, path)
-        if lock_descriptor(descriptor, blocking=False):
-            held, descriptor = _Held(path, descriptor, note), -1
-            return held
-        return None
+        with naming(path):  # ESTALE: the resource went with it, between two of these lines
+            see_single(descriptor, path)
+            if lock_descriptor(descriptor, blocking=False):
+                held, descriptor = _Held(path, descriptor, note), -1
+                return held
+            return None
     finally:
         if descriptor >= 0:
             os.close(descriptor)

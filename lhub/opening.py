@@ -99,6 +99,17 @@ def opened(path: str, flags: int, mode: int = 0o600) -> int:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
 
 
+@contextmanager
+def using(path: str, flags: int) -> Iterator[int]:
+    """What `opened` gives while `with` lasts; an error of a call on it (ESTALE of an fstat, ENOSPC) names the file."""
+    descriptor = opened(path, flags)
+    try:
+        with naming(path):
+            yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 # what is open
 
 
@@ -115,7 +126,13 @@ def open_file(path: str, *, beneath: int | None = None) -> int:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
             raise _not_regular(path) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        with naming(path):
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if not regular:
         os.close(descriptor)
         raise _not_regular(path)
     return descriptor
@@ -163,6 +180,11 @@ def read_small(path: str, *, limit: int, beneath: int | None = None) -> bytes:
 
 def read_open(descriptor: int, path: str, *, limit: int) -> bytes:
     """The rest of an open small file; Corrupt when it has more than `limit` bytes."""
+    with naming(path):
+        return _read_rest(descriptor, path, limit)
+
+
+def _read_rest(descriptor: int, path: str, limit: int) -> bytes:
     size = os.fstat(descriptor).st_size
     if size > limit:
         raise Corrupt(f"{path} has {size} bytes, at most {limit} are read")

@@ -65,6 +65,15 @@ def until(registry: Registry, task: str, kind: str, subject: str) -> None:
     raise AssertionError(f"the task ended without {kind} of {subject}: {state(registry, task)}")
 
 
+def wait_until(answer: Callable[[], Any]) -> Any:
+    """The first answer that is true."""
+    deadline = time.monotonic() + 30
+    while not (given := answer()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return given
+
+
 @contextmanager
 def waiting(registry: Registry, name: str = "alice/Hello") -> Iterator[None]:
     """Let a push wait before it publishes, for it needs the lock of its resource."""
@@ -339,6 +348,8 @@ def test_a_detached_push_whose_task_cannot_be_written_lives_once(
 def test_a_detached_push_begins_anew_where_its_task_was_deleted_as_it_began(registry: Registry, hello: Path) -> None:
     registry.push(hello)
     task = detached(registry, hello, pen=refusing(errno.ENOENT))
+    told = folder_of(registry, task) / "task.yaml"
+    wait_until(told.exists)  # it was told of just before it began anew
     assert ended(registry, task).state == "succeeded"
 
 
@@ -365,12 +376,9 @@ def test_a_detached_push_goes_on_though_who_began_it_is_killed_at_that_moment(re
         as_caller(registry, "alice", pen=Hooked(kill)).push(hello, detach=True)
 
     assert together(push) == [-signal.SIGKILL]
-    deadline = time.monotonic() + 30
-    while not (
-        begun := [task for task in tasks(registry) - {first} if (folder_of(registry, task) / "task.yaml").exists()]
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    begun = wait_until(
+        lambda: [task for task in tasks(registry) - {first} if (folder_of(registry, task) / "task.yaml").exists()]
+    )
     assert ended(registry, begun[0]).state == "succeeded"
 
 

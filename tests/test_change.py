@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -435,6 +436,21 @@ def test_a_push_to_a_resource_that_is_deleted_meanwhile_makes_it_anew(
     slow.push(folder, "X")
     [line] = registry.list()
     assert (list(line.tags), content(registry, "alice/X")) == (["latest"], b"three")
+
+
+def test_a_push_begins_anew_where_a_file_went_stale_under_its_descriptor(
+    registry: Registry, place: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What NFS answers when another host moved the resource away between an open and the next call on it."""
+    stale = [OSError(errno.ESTALE, os.strerror(errno.ESTALE))]
+
+    def see_single(descriptor: int, path: str) -> None:
+        if stale and path.endswith("/lock"):
+            raise stale.pop()
+
+    monkeypatch.setattr("lhub.lock.see_single", see_single)
+    pushed = registry.push(folder, "X")
+    assert (stale, says(place, "latest")) == ([], pushed.version)
 
 
 def test_readers_are_not_concerned_by_the_lock(registry: Registry, place: Path, tmp_path: Path) -> None:
