@@ -1,4 +1,4 @@
-"""lhub: a registry for Executors and any other folder that is nothing but a directory tree.
+"""lhub: a registry for Executors, arrays of documents and any other files that is nothing but a directory tree.
 
     import lhub
     lhub.login("alice")
@@ -6,12 +6,17 @@
     pulled = lhub.pull("jinaai://alice/MyExecutor:v1", "here")
     registry = lhub.Registry("/mnt/team/registry", namespace="alice")   # the same verbs, no global state
 
+With docarray (``pip install "lhub[docarray]"``) also a DocumentArray or DocList, and it comes back as one:
+
+    pushed = lhub.push(docs, "alice/fashion_mnist")
+    docs = lhub.load("alice/fashion_mnist")
+
 Every error is a :class:`LhubError` with `.code` (the exit code of the command line) and `.hint`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lhub.errors import (
@@ -46,11 +51,14 @@ __all__ = [
     "Registry",
     "ToolMissing",
     "UsageError",
+    "load",
+    "load_stream",
     "login",
     "logout",
     "path",
     "pull",
     "push",
+    "push_stream",
     "uses",
 ]
 
@@ -73,7 +81,7 @@ def logout() -> None:
 
 
 def push(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Iterable[Any],
     name: str | None = None,
     *,
     tags: Iterable[str] = (),
@@ -86,9 +94,12 @@ def push(
     expect: str | None = None,
     if_absent: bool = False,
     build_env: Mapping[str, str] | None = None,
+    show_progress: bool = False,
 ) -> Pushed:
-    """Push a folder as a version of a resource, and let tags name it.
+    """Push a folder, a file, or documents as a version of a resource, and let tags name it.
 
+    `path` is a folder or a file; or a DocumentArray (docarray before 0.30) or DocList (since), or any iterable of
+    documents, which is written one by one as it comes. `show_progress` shows docarray's bar for those.
     `name` is ``X`` or ``alice/X``; without it the folder's own name counts (`metas.name` of `config.yml`, then
     `name` of `manifest.yml`). Without `tags` and `protected_tags` the tag is ``latest``; a protected tag never moves
     again. The first push is public unless `private`; later ones leave the visibility alone unless told.
@@ -121,7 +132,44 @@ def push(
         expect=expect,
         if_absent=if_absent,
         build_env=build_env,
+        show_progress=show_progress,
     )
+
+
+def push_stream(docs: Iterable[Any], name: str, **asked: Any) -> Pushed:
+    """Push documents as they come; memory does not grow with their number. `asked` is what `push` takes.
+
+    `docs` is any iterable of documents of docarray, also a generator; what it raises is raised here, and nothing is
+    published then. Raises as `push` does.
+    """
+    from lhub import door
+
+    return door.here(writes=True).push_stream(docs, name, **asked)
+
+
+def load(ref: str, *, doc_type: Any = None, show_progress: bool = False, allow_pickle: bool = False) -> Any:
+    """The documents of a version, as the array that the installed docarray has: a DocumentArray, or a DocList.
+
+    `doc_type` is the schema of a DocList's documents (a class of BaseDoc's; without it they are `AnyDoc`, with
+    whatever fields they have). Every byte is verified before a document is made of it. A version that was pushed as a
+    pickle is loaded with `allow_pickle` only, since a pickle can run any code.
+
+    Raises NotFound (3), ToolMissing (9) where docarray is not installed or is of the other generation (the hint says
+    what to install), UsageError (2) for documents that do not fit `doc_type`, for a pickle, and for what is no array,
+    Corrupt (6) for bytes that are not those published.
+    """
+    from lhub import door
+
+    return door.here().load(ref, doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
+
+
+def load_stream(
+    ref: str, *, doc_type: Any = None, show_progress: bool = False, allow_pickle: bool = False
+) -> Iterator[Any]:
+    """The documents of a version one by one, as `load`; memory does not grow with their number."""
+    from lhub import door
+
+    return door.here().load_stream(ref, doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
 
 
 def pull(
@@ -132,10 +180,11 @@ def pull(
     install_requirements: bool = False,
     build_env: Mapping[str, str] | None = None,
 ) -> Pulled:
-    """Lay a version out as a folder, every byte verified.
+    """Lay a version out as a folder, or as the file that it was pushed as, every byte verified.
 
     `ref` is any reference (``alice/X``, ``jinaai://alice/X:v1``, ``alice/X@3f2a9c1d``, ``jinahub://X:secret/v1``);
-    `destination` defaults to a folder named like the resource, in the current one; `force` replaces what stands there.
+    `destination` defaults to a folder named like the resource, in the current one, or a file under its own name;
+    `force` replaces what stands there.
     With `install_requirements` pip then installs what an Executor requires, in this environment; the variables that
     its requirements use are taken from `build_env`, else from the environment.
 

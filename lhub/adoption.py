@@ -18,11 +18,13 @@ from typing import Any
 
 from lhub.diary import Entry
 from lhub.disk import Pen
-from lhub.errors import LhubError, NotFound, UsageError
+from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.exchange import Carried, receive_all
 from lhub.folder import Packing, scan
-from lhub.kinds import described, docarray
-from lhub.manifest import manifest_of
+from lhub.kinds import described
+from lhub.kinds.docarray import look
+from lhub.kinds.forms import Form, form_of
+from lhub.manifest import STEM, manifest_of
 from lhub.names import LATEST, name_faults, parse_namespace, tag_faults
 from lhub.opening import digest_of, digest_text, listed, open_file
 from lhub.session import Session
@@ -100,8 +102,7 @@ def _packing(path: str, tags: Iterable[str]) -> Packing:
 def _array(path: str) -> Legacy:
     name = os.path.basename(path).removesuffix(".da")
     try:
-        with os.fdopen(open_file(path), "rb") as file:
-            docarray.length_of(file)
+        _told(path)
         fault = ", ".join(name_faults(name, "name"))
     except (LhubError, OSError) as error:
         fault = str(error)
@@ -147,15 +148,26 @@ def _parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
 
 def _array_parcel(legacy: Legacy, namespace: str | None) -> _Adopted:
     """An array; the client wrote ``alice/X`` as ``alice_X``, so in alice's namespace it is X again."""
-    with os.fdopen(open_file(legacy.path), "rb") as file:
-        about = {"length": docarray.length_of(file)}
+    form, about = _told(legacy.path)
+    payload = f"{STEM}{form.endings}"
     with opened_file(legacy.path) as descriptor:
         digest, size = digest_of(descriptor)
-    files = [File(path=docarray.PAYLOAD, digest=digest, size=size)]
+    files = [File(path=payload, digest=digest, size=size)]
     name = legacy.name.removeprefix(f"{namespace}_") if namespace else legacy.name
     if name_faults(name, "name"):  # what is left is none, as of alice_.trash
         name = legacy.name
-    return _Adopted(name, legacy.kind, legacy.tags, files, about, {docarray.PAYLOAD: legacy.path})
+    return _Adopted(name, legacy.kind, legacy.tags, files, about, {payload: legacy.path})
+
+
+def _told(path: str) -> tuple[Form, Mapping[str, Any]]:
+    """How an array in the cache is written, and what a manifest tells of it; raises Corrupt, UsageError."""
+    with os.fdopen(open_file(path), "rb") as file:
+        form, about = form_of(file), look(file, "it")
+        file.seek(0)
+        begins = file.read(1) == b"\1"
+    if form is None or about is None:
+        raise Corrupt("it is cut short in its first document" if begins else "it is no array of the old cloud")
+    return form, about
 
 
 class _Adopted:

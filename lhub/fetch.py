@@ -1,4 +1,4 @@
-"""Pull: a version becomes a folder, every byte verified while it is copied, in one rename.
+"""Pull: a version becomes a folder, or the file that it was, every byte verified while it is copied, in one rename.
 
 No lock, no git, no write in the registry: a read-only mount serves. What was there before is moved aside, put back
 if anything fails, and removed last.
@@ -15,7 +15,7 @@ from typing import IO
 
 from lhub.disk import NO_LINKS, Pen, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
-from lhub.manifest import variables
+from lhub.manifest import STEM, variables
 from lhub.names import Ref
 from lhub.opening import GONE, is_folder
 from lhub.session import Session
@@ -46,11 +46,11 @@ class Pulled:
 
 
 def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
-    """Lay a version out at `destination` (default: a folder named like the resource, here); see `lhub.pull`."""
+    """Lay a version out at `destination` (default: one named like the resource, here); see `lhub.pull`."""
     if destination == "":
         raise UsageError("DEST is empty", hint="name a folder, or leave it out")
-    path = os.path.abspath(ref.resource if destination is None else destination)
     with session.reading(ref) as version:
+        path, file = _destination(ref, destination, version.single())
         _refuse(session, path, force=force)
         with beside(path, session.unique()) as folder:
             try:
@@ -62,9 +62,22 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
                 raise NotFound(
                     f"{version.where} was removed while it was pulled", hint=f"lhub show {ref.name} tells what is here"
                 ) from None
-            _put(folder, path, force=force)
+            _put(f"{folder}/{file}" if file else folder, path, force=force)
         names = variables(version.manifest().about)
     return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path, build_env=names)
+
+
+def _destination(ref: Ref, destination: str | None, file: str | None) -> tuple[str, str | None]:
+    """Where a version goes, and its path inside of what is moved there: a file that was pushed by itself is a file.
+
+    It keeps its name; one that was no file before is called after its resource, with endings that docarray reads.
+    """
+    if file is None or "/" in file:
+        return os.path.abspath(ref.resource if destination is None else destination), None
+    name = ref.resource + file.removeprefix(STEM) if file.startswith(f"{STEM}.") else file
+    if destination is None or os.path.isdir(destination):
+        return os.path.abspath(os.path.join(destination or "", name)), file
+    return os.path.abspath(destination), file
 
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:
@@ -177,7 +190,7 @@ def _put(folder: str, path: str, *, force: bool) -> None:
     """One rename; what stood there is moved aside first, and back if the rename fails."""
     if not force:
         try:
-            os.rename(folder, path)
+            os.rename(folder, path) if is_folder(folder) else _name_new(folder, path)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise

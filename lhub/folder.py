@@ -1,4 +1,4 @@
-"""A folder: what of it travels, and how a version is laid out as one again.
+"""A folder, or one file: what of it travels.
 
 The folder's own `.gitignore` replaces the built-in list (GitHub's for Python); `.git` and `.jina` never travel.
 Symbolic links inside the folder travel as what they name. All that cannot travel is told in one message.
@@ -79,12 +79,16 @@ def _opened_text(text: bytes) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """What travels from a folder, sorted by path, and what the built-in list or the folder's own left out."""
+    """What travels from a folder, sorted by path, and what the built-in list or the folder's own left out.
+
+    `file` is the name of the one file that was pushed by itself; `folder` then is that file.
+    """
 
     folder: str
     sources: tuple[Source, ...]
     ignored: tuple[str, ...]
     own_list: bool
+    file: str | None = None
 
     def source(self, path: str) -> Source | None:
         """The file of this path, if it travels."""
@@ -101,7 +105,7 @@ class Packing:
 
 
 def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
-    """What would travel from `folder`; raises NotFound, or UsageError with every fault of the folder.
+    """What would travel from `folder`, which may be a file; raises NotFound, or UsageError with every fault of it.
 
     With `without` no list is asked: all travels but these names at the top.
     """
@@ -109,9 +113,9 @@ def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
     try:
         status = os.stat(real)
     except OSError:
-        raise NotFound(f"{folder} is not here", hint="the first argument is the folder to push") from None
+        raise NotFound(f"{folder} is not here", hint="the first argument is the folder or file to push") from None
     if not stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"{folder} is not a folder", hint="put it into a folder of its own and push that")
+        return _one_file(folder, real, status)
     walk = _Walk(real, without)
     sources = sorted(walk.visit(real, ""), key=lambda source: os.fsencode(source.path))
     walk.faults += _twins([source.path for source in sources])
@@ -130,11 +134,28 @@ def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
     return Packing(folder=real, sources=tuple(sources), ignored=tuple(sorted(walk.ignored)), own_list=walk.own_list)
 
 
+def _one_file(path: str, real: str, status: os.stat_result) -> Packing:
+    """What travels of a file that is pushed by itself: it, under its own name, whatever it is a link to."""
+    name = os.path.basename(path)
+    fault = path_faults([name]) or [f"{clean(name, lines=False)} {why}" for why in [_fault(real, status)] if why]
+    if fault:
+        raise UsageError(listing(f"{path} cannot be pushed as it is", fault), hint="rename it, or look at its mode")
+    return Packing(folder=real, sources=(_source(name, real, status),), ignored=(), own_list=True, file=name)
+
+
+def _source(path: str, origin: str, status: os.stat_result) -> Source:
+    executable = bool(status.st_mode & 0o100)
+    return Source(path=path, origin=origin, size=status.st_size, executable=executable, stamp=stamp_of(status))
+
+
 def changed(packing: Packing) -> list[str]:
     """The paths that are not what they were when the folder was scanned."""
     try:
-        now = {source.path: source.stamp for source in scan(packing.folder).sources}
-    except LhubError:
+        if packing.file is not None:
+            now = {packing.file: stamp_of(os.stat(packing.folder))}
+        else:
+            now = {source.path: source.stamp for source in scan(packing.folder).sources}
+    except (LhubError, OSError):
         return [packing.folder]
     before = {source.path: source.stamp for source in packing.sources if source.stamp}
     return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
@@ -199,13 +220,7 @@ class _Walk:
             self.behind_link = before
         else:
             self.count_linked(path)
-            yield Source(
-                path=path,
-                origin=origin,
-                size=status.st_size,
-                executable=bool(status.st_mode & 0o100),
-                stamp=stamp_of(status),
-            )
+            yield _source(path, origin, status)
 
     def count_linked(self, path: str) -> None:
         """Stop at links to folders that hold links to folders: thirty levels of two give a billion files."""
@@ -234,12 +249,15 @@ class _Walk:
         """Why something cannot travel, or an empty text."""
         if stat.S_ISLNK(status.st_mode):
             return "is a link that leads out of the folder"
-        if stat.S_ISDIR(status.st_mode):
-            return ""
-        if not stat.S_ISREG(status.st_mode):
-            kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-            return f"is {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}"
-        return "" if os.access(origin, os.R_OK, effective_ids=_EFFECTIVE) else "may not be read by you"
+        return "" if stat.S_ISDIR(status.st_mode) else _fault(origin, status)
+
+
+def _fault(origin: str, status: os.stat_result) -> str:
+    """Why what is no folder cannot travel, or an empty text."""
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        return f"is {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}"
+    return "" if os.access(origin, os.R_OK, effective_ids=_EFFECTIVE) else "may not be read by you"
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids

@@ -1,44 +1,61 @@
 """What a listing would otherwise parse a manifest for, kept by version id: a disposable file of one user.
 
-A line is ``<id> <kind> <bytes> .``; a line that is not whole is passed over. An id is the digest of what the line was
-read from, so nothing in it ever becomes false.
+A line is ``<id> <kind> <bytes> .``, of an array ``<id> <kind> <bytes> <length> .``; a line that is not whole is passed
+over. An id is the digest of what the line was read from, so nothing in it ever becomes false.
 
 >>> index = Index(None)
->>> index.add("0" * 64, "files", 12); index.get("0" * 64)
-('files', 12)
+>>> index.add("0" * 64, Known("files", 12)); index.get("0" * 64)
+Known(kind='files', bytes=12, length=None)
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from lhub.disk import Pen
 from lhub.errors import LhubError
+from lhub.manifest import Manifest
 from lhub.opening import read_small
 
-_LINE = rb"(?m)^([0-9a-f]{64}) ([a-z]+) ([0-9]+) \.$"
+_LINE = rb"(?m)^([0-9a-f]{64}) ([a-z]+) ([0-9]+)(?: ([0-9]+))? \.$"
 _LIMIT = 64 << 20
 
 
+class Known(NamedTuple):
+    """What is known of a version: its kind, its bytes, and of an array how many documents it has."""
+
+    kind: str
+    bytes: int
+    length: int | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Known:
+        """What a manifest tells."""
+        length = manifest.about.get("length") if manifest.kind == "docarray" else None
+        return cls(manifest.kind, manifest.bytes, length if type(length) is int and length >= 0 else None)
+
+
 class Index:
-    """Kind and bytes by version id; in memory, and in a file if `path` is given."""
+    """What is known by version id; in memory, and in a file if `path` is given."""
 
     def __init__(self, path: str | None) -> None:
         self.path = path
-        self._known: dict[str, tuple[str, int]] | None = None
+        self._known: dict[str, Known] | None = None
         self._new: list[str] = []
 
-    def get(self, version: str) -> tuple[str, int] | None:
-        """Kind and bytes of a version, if they were seen before."""
+    def get(self, version: str) -> Known | None:
+        """What is known of a version, if it was seen before."""
         return self._all().get(version)
 
-    def add(self, version: str, kind: str, size: int) -> None:
+    def add(self, version: str, known: Known) -> None:
         """Remember a version."""
-        if version in self._all():
+        if self._all().get(version) == known:
             return
-        self._all()[version] = (kind, size)
+        self._all()[version] = known
         if self.path:
-            self._new.append(f"{version} {kind} {size} .\n")
+            length = "" if known.length is None else f"{known.length} "
+            self._new.append(f"{version} {known.kind} {known.bytes} {length}.\n")
 
     def save(self) -> None:
         """Add what is new to the file; what cannot be written is seen again next time."""
@@ -50,11 +67,11 @@ class Index:
         except OSError:
             self.path = None  # a home that takes no writes serves as well
 
-    def _all(self) -> dict[str, tuple[str, int]]:
+    def _all(self) -> dict[str, Known]:
         if self._known is None:
             self._known = {}
-            for id_, kind, size in re.findall(_LINE, self._text()):
-                self._known[id_.decode()] = (kind.decode(), int(size))
+            for id_, kind, size, length in re.findall(_LINE, self._text()):
+                self._known[id_.decode()] = Known(kind.decode(), int(size), int(length) if length else None)
         return self._known
 
     def _text(self) -> bytes:

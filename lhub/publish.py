@@ -1,4 +1,6 @@
-"""Push: a folder becomes a version, and tags name it. The recipe, top to bottom, is FORMAT.md's section "Push".
+"""Push: a folder, a file or an array becomes a version, and tags name it.
+
+The recipe, top to bottom, is FORMAT.md's section "Push".
 
 Before the commit point (a tag's link is renamed) nothing names what was written; after it everything that is left
 can be done again by whoever writes next.
@@ -12,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lhub import spaces
 from lhub.access import Place, absent, refusal
@@ -20,7 +22,8 @@ from lhub.builds import Apart, Builder, Event, Task, begun, new_task_id
 from lhub.change import Change, change, prepare, protected_error, see_expected, see_private
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
-from lhub.kinds import Recognised, described, recognise
+from lhub.index import Known
+from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private
 from lhub.names import LATEST, VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE
@@ -30,6 +33,9 @@ from lhub.staging import Staged, Staging, changed_error, identify, staging, swee
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
 
+if TYPE_CHECKING:
+    from lhub.documents import Documents
+
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds that a push waits for a colleague's mkdir: his umask closes a folder until his chmod."""
 _TURNS = 7
@@ -38,7 +44,10 @@ _TURNS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event."""
+    """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event.
+
+    `documents` are what is pushed where there is no folder or file at `path`.
+    """
 
     path: str
     name: str | None = None
@@ -53,6 +62,7 @@ class Order:
     build_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     detach: bool = False
     telling: Callable[[Event], None] = lambda event: None
+    documents: Documents | None = None
 
     @property
     def all_tags(self) -> tuple[str, ...]:
@@ -201,6 +211,9 @@ class _Going:
                 pass
             except OSError as error:
                 time.sleep(self.pause_after(error, target, turn))
+            if self.order.documents is not None and self.order.documents.gone:
+                name = target.resource.name
+                raise Conflict(f"{name} was deleted while the documents were on their way", hint="push them again")
             if target.place.private and self.order.visibility is None:
                 self.order = replace(self.order, visibility="private")  # as it was: what is made anew is not opened
         raise Conflict(f"{target.resource.name} is deleted and restored again and again", hint="push when it rests")
@@ -284,10 +297,14 @@ class _Target:
     resource: Resource
     kind: str
 
+    documents: Documents | None
+
     @property
     def about(self) -> Mapping[str, Any]:
-        """What the manifest tells; of an Executor that goes on as files, nothing."""
-        return self.found.about if self.kind == self.found.kind else {}
+        """What the manifest tells; of an Executor or array that goes on as files, what it tells of those."""
+        if self.documents is not None:
+            return self.documents.about
+        return self.found.about if self.kind == self.found.kind else files(self.packing).about
 
     @property
     def first(self) -> bool:
@@ -302,16 +319,20 @@ def _begin(session: Session, order: Order) -> _Going:
     _check(order)
     with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
         session.read_root()
-    packing = scan(order.path)
+    packing = scan(order.path) if order.documents is None else _NO_FILES
     if f"{session.root}/".startswith(f"{packing.folder}/"):
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
-    found, fault = _recognised(packing)
+    found, fault = _recognised(packing) if order.documents is None else (_ARRAY, None)
     for warning in found.warnings:
         session.notes(warning)
     _refuse_unset(found, order)
     task = new_task_id(session.clock())
     return _Going(session=session, order=order, packing=packing, found=found, fault=fault, task=task)
+
+
+_NO_FILES = Packing(folder="/nowhere", sources=(), ignored=(), own_list=True)
+_ARRAY = Recognised(kind="docarray", packing=_NO_FILES)
 
 
 def _recognised(packing: Packing) -> tuple[Recognised, UsageError | None]:
@@ -373,19 +394,30 @@ def _tell_ignored(session: Session, packing: Packing) -> None:
 def _target(session: Session, order: Order, packing: Packing, found: Recognised) -> _Target:
     wanted = next((name for name in (order.name, order.force_update, found.name) if name is not None), None)
     if wanted is None:
-        raise UsageError(
-            f"{order.path} does not say its name", hint="lhub push PATH NAME, or metas.name in the folder's config.yml"
-        )
+        how = "" if packing.file else ", or metas.name in the folder's config.yml"
+        raise UsageError(f"{order.path} does not say its name", hint=f"lhub push PATH NAME{how}")
     namespace, name = parse_name(wanted)
+    if namespace is None and found.kind == "docarray":
+        _refuse_bare(session, name)
     if namespace is None and session.caller is not None and order.secret is None:
         namespace = session.caller
     place = session.place(namespace, name, secret=order.secret)
     resource = session.resource(namespace, name)
-    kind = "files" if place.stands and place.kind == "files" else found.kind  # any folder may go on as files
+    as_files = place.stands and place.kind == "files" and order.documents is None
+    kind = "files" if as_files else found.kind  # any folder or file may go on as files
     if not place.stands:
         place = replace(place, maker=True, kind=kind)
     travels = found.packing if kind == found.kind else packing
-    return _Target(packing=travels, found=found, place=place, resource=resource, kind=kind)
+    return _Target(packing=travels, found=found, place=place, resource=resource, kind=kind, documents=order.documents)
+
+
+def _refuse_bare(session: Session, name: str) -> None:
+    """An array has a namespace; one of the old cloud without is what it was."""
+    old = session.place(None, name)
+    if old.stands and old.kind == "docarray" and (error := refusal("push", old, caller=session.caller)):
+        raise error
+    now = f"{session.caller or 'alice'}/{name}"
+    raise UsageError(f"an array of documents is named NAMESPACE/NAME now, not {name}", hint=f"push it as {now}")
 
 
 def _refuse(session: Session, target: _Target, order: Order) -> None:
@@ -407,7 +439,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
         if other := twin(tag, list(links.tags)):
             raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
     pinned = {tag: stands for tag in order.all_tags if (stands := links.standing(tag)) is not None}
-    if pinned:
+    if pinned and target.documents is None:  # what documents become is known when they are written
         version = identify(target.packing, target.kind, target.about)
         if held := [tag for tag, stands in pinned.items() if stands != version]:
             raise protected_error(resource.name, held)
@@ -498,13 +530,16 @@ def _push(session: Session, target: _Target, order: Order, task: Task) -> Pushed
             task.result.update(version=staged.id)
     with suppress(OSError):  # published it is; what cannot be swept now is swept by the next push
         sweep(session.pen, target.resource.folder, uid=session.uid)
-    session.index.add(staged.id, target.kind, staged.manifest.bytes)
+    session.index.add(staged.id, Known.of(staged.manifest))
     session.index.save()
     return pushed
 
 
 def _receive(target: _Target, stage: Staging, task: Task) -> None:
     """Step 2: all that travels is copied in, with what an Executor gained."""
+    if target.documents is not None:
+        _receive_documents(target.documents, stage, task)
+        return
     found, sources = target.found, target.packing.sources
     with task.step("receive") as told:
         for number, source in enumerate(sources, 1):
@@ -521,6 +556,20 @@ def _receive(target: _Target, stage: Staging, task: Task) -> None:
             told.update(jtype=found.about.get("jtype"))
         with task.step("check requirements") as told:
             told.update(build_env=list(found.variables), warnings=list(found.warnings))
+
+
+def _receive_documents(documents: Documents, stage: Staging, task: Task) -> None:
+    """Step 2 of an array: its payload is written where it will lie, piece by piece."""
+
+    def pieces() -> Iterator[bytes]:
+        for piece in documents.pieces():
+            yield piece
+            task.breathe()
+            task.progress("receive", documents.summary.length, documents.total or documents.summary.length)
+
+    with task.step("receive") as told:
+        written = stage.write(pieces(), lambda: documents.path, documents.head)
+        told.update(files=1, bytes=written.size, documents=documents.summary.length)
 
 
 def _publish(session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str) -> Pushed:

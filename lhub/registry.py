@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lhub.disk import Pen
 from lhub.errors import Conflict, UsageError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
     from lhub.past import Rolled, Then
-    from lhub.publish import Planned, Pushed
+    from lhub.publish import Order, Planned, Pushed
     from lhub.selftest import Report
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
@@ -137,7 +137,7 @@ class Registry:
 
     def push(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Iterable[Any],
         name: str | None = None,
         *,
         tags: Iterable[str] = (),
@@ -151,31 +151,37 @@ class Registry:
         if_absent: bool = False,
         build_env: Mapping[str, str] | None = None,
         detach: bool = False,
+        show_progress: bool = False,
         telling: Callable[[Event], None] = lambda event: None,
     ) -> Pushed:
-        """Push a folder; see `lhub.push`.
+        """Push a folder, a file, or documents; see `lhub.push`.
 
         With `detach` the push goes on in a process of its own once nothing is left to refuse early; what it does is
         told by `build(task_id)`. `telling` is called with each event of its task as it comes.
         """
         from lhub import publish  # with pathspec and filelock, which readers do not need
 
-        order = publish.Order(
-            path=os.fspath(path),
-            name=name,
-            tags=tuple(dict.fromkeys(tags)),
-            protected_tags=tuple(dict.fromkeys(protected_tags)),
+        order = _order(
+            path,
+            name,
+            tags=tags,
+            protected_tags=protected_tags,
             visibility=_visibility(public, private),
             force_update=force_update,
             secret=secret,
             message=message,
-            expect=expect.lower() if expect else None,
+            expect=expect,
             if_absent=if_absent,
-            build_env=dict(build_env or {}),
+            build_env=build_env,
             detach=detach,
+            show_progress=show_progress,
             telling=telling,
         )
         return publish.push(self.session, order)
+
+    def push_stream(self, docs: Iterable[Any], name: str, **asked: Any) -> Pushed:
+        """Push documents as they come, with what `push` takes; see `lhub.push_stream`."""
+        return self.push(iter(docs), name, **asked)
 
     def plan(
         self,
@@ -192,20 +198,20 @@ class Registry:
         if_absent: bool = False,
         build_env: Mapping[str, str] | None = None,
     ) -> Planned:
-        """What a push of this folder would do; nothing is written. Raises what that push would refuse early."""
+        """What a push of this folder or file would do; nothing is written. Raises what that push would refuse early."""
         from lhub import publish  # as above
 
-        order = publish.Order(
-            path=os.fspath(path),
-            name=name,
-            tags=tuple(dict.fromkeys(tags)),
-            protected_tags=tuple(dict.fromkeys(protected_tags)),
+        order = _order(
+            path,
+            name,
+            tags=tags,
+            protected_tags=protected_tags,
             visibility=_visibility(public, private),
             force_update=force_update,
             secret=secret,
-            expect=expect.lower() if expect else None,
+            expect=expect,
             if_absent=if_absent,
-            build_env=dict(build_env or {}),
+            build_env=build_env,
         )
         return publish.plan(self.session, order)
 
@@ -232,6 +238,36 @@ class Registry:
         if install_requirements:
             self._install(pulled.path, build_env or {})
         return pulled
+
+    def load(
+        self,
+        ref: str | Ref,
+        *,
+        doc_type: Any = None,
+        show_progress: bool = False,
+        allow_pickle: bool = False,
+    ) -> Any:
+        """The documents of a version, as an array; see `lhub.load`."""
+        from lhub import loading  # with docarray
+
+        parsed = _ref(ref)
+        how = loading.How(doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
+        return self._first(parsed, lambda session: loading.load(session, parsed, how))
+
+    def load_stream(
+        self,
+        ref: str | Ref,
+        *,
+        doc_type: Any = None,
+        show_progress: bool = False,
+        allow_pickle: bool = False,
+    ) -> Iterator[Any]:
+        """The documents of a version, one by one; see `lhub.load_stream`."""
+        from lhub import loading  # as above
+
+        parsed = _ref(ref)
+        how = loading.How(doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
+        return self._first(parsed, lambda session: loading.stream(session, parsed, how))
 
     def uses(
         self, ref: str | Ref, *, install_requirements: bool = False, build_env: Mapping[str, str] | None = None
@@ -290,6 +326,13 @@ class Registry:
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: shelf.show(session, parsed))
+
+    def documents(self, ref: str | Ref, *, most: int = 3) -> Sequence[Sequence[tuple[str, str]]]:
+        """The fields of an array's first documents, each with its value for a person's eye; docarray is not needed."""
+        from lhub import shelf  # as above
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: shelf.documents_of(session, parsed, most))
 
     def log(self, ref: str | Ref, *, tag: str | None = None) -> Sequence[Entry]:
         """The diary of a resource, newest first; raises Corrupt when it does not read.
@@ -559,6 +602,38 @@ class Registry:
         """The resource of a reference, locked, for a caller who may change it."""
         with self.session.changing(self.session.permitted("push", ref), ref.namespace) as locked:
             yield locked
+
+
+def _order(
+    what: str | os.PathLike[str] | Iterable[Any],
+    name: str | None,
+    *,
+    tags: Iterable[str],
+    protected_tags: Iterable[str],
+    expect: str | None,
+    build_env: Mapping[str, str] | None,
+    show_progress: bool = False,
+    **asked: Any,
+) -> Order:
+    """What is asked for, as `publish` takes it; what is no path is documents."""
+    from lhub.publish import Order  # as above
+
+    if isinstance(what, (str, os.PathLike)):
+        path, documents = os.fspath(what), None
+    else:
+        from lhub.documents import Documents  # with docarray
+
+        path, documents = "", Documents(what, show_progress=show_progress)
+    return Order(
+        path=path,
+        documents=documents,
+        name=name,
+        tags=tuple(dict.fromkeys(tags)),
+        protected_tags=tuple(dict.fromkeys(protected_tags)),
+        expect=expect.lower() if expect else None,
+        build_env=dict(build_env or {}),
+        **asked,
+    )
 
 
 def _visibility(public: bool, private: bool) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lhub.access import may_see
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
+from lhub.index import Known
 from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
@@ -26,7 +27,8 @@ class Listed:
 
     `tags` is tag to version (64 hex digits); `updated` seconds since 1970 of the last move of a tag (0.0 without a
     tag); `bytes` the size of the version that stands for the resource (`latest`, else the newest); `root` is where it
-    is, if several registries were looked at.
+    is, if several registries were looked at. Of an array also `length`, its documents, and `created`, seconds since
+    1970 of its first push.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Listed:
     bytes: int
     protected_tags: tuple[str, ...] = ()
     root: str | None = None
+    length: int | None = None
+    created: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub list --json` prints it."""
@@ -48,6 +52,8 @@ class Listed:
             "updated": timestamp(self.updated),
             "bytes": self.bytes,
         }
+        if self.kind == "docarray":
+            told |= {"length": self.length, "created": timestamp(self.created or 0.0)}
         return told | {"root": self.root} if self.root else told
 
 
@@ -141,40 +147,46 @@ def _line(session: Session, resource: Resource) -> Listed | None:
     if not links.tags and not resource.published():
         return None
     status = resource.status()
-    kind, size = _known(session, resource, links.head)
+    known = _known(session, resource, links.head)
     return Listed(
         name=resource.name,
-        kind=kind,
+        kind=known.kind,
         visibility=resource.visibility(status),
         tags=links.versions(),
         protected_tags=tuple(links.protected),
         updated=links.updated,
-        bytes=size,
+        bytes=known.bytes,
+        length=known.length,
+        created=resource.created() if known.kind == "docarray" else None,
     )
 
 
-def _known(session: Session, resource: Resource, version: str | None) -> tuple[str, int]:
-    """Kind and bytes of a version, from the index or from its manifest; kind ``damaged`` when neither tells."""
+_DAMAGED = Known("damaged", 0)
+
+
+def _known(session: Session, resource: Resource, version: str | None) -> Known:
+    """What a listing tells of a version, from the index or from its manifest; kind ``damaged`` when neither tells."""
     try:
         if version is None:
-            return resource.kind() or "damaged", 0
-        if known := session.index.get(version):
+            return Known(resource.kind() or "damaged", 0)
+        known = session.index.get(version)
+        if known and (known.length is not None or known.kind != "docarray"):  # an index of an lhub before that
             return known
         with resource.opened(version, patient=False) as opened:
             opened.manifest_text()  # is what was published
-            kind, size = _told(opened)
-        session.index.add(version, kind, size)
+            known = _told(opened)
+        session.index.add(version, known)
     except (LhubError, OSError):
-        return "damaged", 0
-    return kind, size
+        return _DAMAGED
+    return known
 
 
-def _told(opened: Version) -> tuple[str, int]:
+def _told(opened: Version) -> Known:
     """What a manifest tells; one that was published damaged stays so, and is remembered as well."""
     try:
-        return opened.manifest().kind, opened.manifest().bytes
+        return Known.of(opened.manifest())
     except Corrupt:
-        return "damaged", 0
+        return _DAMAGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +278,27 @@ def show(session: Session, ref: Ref) -> Shown:
         bytes=manifest.bytes,
         version=version.id,
         manifest=manifest.to_dict(),
+        length=Known.of(manifest).length,
+        created=resource.created() if manifest.kind == "docarray" else None,
     )
+
+
+def documents_of(session: Session, ref: Ref, most: int = 3) -> Sequence[Sequence[tuple[str, str]]]:
+    """The fields of the first documents of an array, and their values for a person's eye; none of a pickle.
+
+    The payload is looked into, not verified: to do that it would have to be read to its end.
+    """
+    from lhub.kinds.docarray import first_documents, form_told  # for arrays only
+
+    with session.reading(ref) as version:
+        form, path = form_told(version.manifest().about), version.single()
+        if form is None or path is None:
+            return ()
+        with version.file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+            try:
+                return tuple(first_documents(file, form, most))
+            except (ValueError, ImportError):  # damaged, or of lz4 that is not here: what the manifest tells stands
+                return ()
 
 
 # an Executor, to be used

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 from lhub.disk import NO_LINKS, Pen
@@ -109,6 +110,16 @@ class Staging:
             self._same(descriptor, source)
         file = File(path=source.path, digest=digest, size=source.size, executable=source.executable)
         self.files.append((file, opener, copied))
+
+    def write(self, pieces: Iterator[bytes], path: Callable[[], str], head: Callable[[], bytes]) -> File:
+        """Write and hash what comes piece by piece; its path is known with the first, its head after the last."""
+        first = next(pieces)
+        place = path()
+        self._make_parents(place)
+        digest, size = self.pen.write_pieces(chain((first,), pieces), self.folder.payload(place), PAYLOAD, head=head)
+        file = File(path=place, digest=digest, size=size)
+        self.files.append((file, partial(opened_file, self.folder.payload(place)), True))
+        return file
 
     def receive(self, file: File, opener: Opener) -> None:
         """Take a file whose digest is known: linked where its blob stands whole, else copied and compared."""

@@ -94,6 +94,13 @@ class Resource:
         except (OSError, LhubError):
             return None
 
+    def created(self) -> float:
+        """When its first push fixed its kind, in seconds since 1970; 0.0 where nothing did."""
+        try:
+            return os.lstat(self.folder.file).st_mtime
+        except OSError:
+            return 0.0
+
     @staticmethod
     def visibility(status: os.stat_result | None) -> str:
         """``public`` or ``private``: the folder's mode is the resource's visibility."""
@@ -298,6 +305,13 @@ class Version:
             return read_sums(self.sums_text().decode())
         except UnicodeDecodeError:
             raise Corrupt(f"SHA256SUMS of {self.where} is not UTF-8", hint=DAMAGED) from None
+
+    def single(self) -> str | None:
+        """The path of the file that was pushed by itself, and is pulled so; None for a folder."""
+        manifest = self.manifest()
+        if manifest.count != 1 or (manifest.kind != "docarray" and "file" not in manifest.about):
+            return None
+        return next(iter(self.sums()), None)
 
     @contextmanager
     def file(self, path: str) -> Iterator[int]:

@@ -22,7 +22,6 @@ import dataclasses
 import inspect
 import json
 import os
-import pkgutil
 import queue
 import selectors
 import shlex
@@ -43,11 +42,11 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-import lhub
 from lhub.disk import Pen
 from lhub.errors import LhubError
 from lhub.names import parse_ref
 from lhub.registry import Registry
+from tests.rooms import load_all
 
 _PR_SET_PDEATHSIG = 1
 LIMIT = 120.0
@@ -492,8 +491,7 @@ def serve() -> None:
 
 def _load_everything(folder: str) -> None:
     """Do it all once, for what Python loads late may lie where another user may not read."""
-    for room in pkgutil.walk_packages(lhub.__path__, "lhub."):
-        import_module(room.name)
+    load_all()
     Path(f"{folder}/first").mkdir()
     me = Me(folder=f"{folder}/first", root=f"{folder}/first/registry", namespace="first")
     push(me, "X", "one", {})

@@ -8,15 +8,14 @@ import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
 
 import pytest
 
 import lhub
 from lhub.cli.main import SECTIONS
 from tests.conftest import config_yml, executor_py, read_tree, snapshot, write_tree
+from tests.rooms import ROOMS
 
-ROOMS = ["lhub", *(room.name for room in walk_packages(lhub.__path__, "lhub."))]
 ERRORS = {
     lhub.LhubError: 1,
     lhub.UsageError: 2,
@@ -136,6 +135,7 @@ def test_registry_offers_the_verbs_of_the_command_line(tmp_path: Path) -> None:
     commands = {name for names in SECTIONS.values() for name in names} - shells
     offered = {name for name in dir(lhub.Registry) if not name.startswith("_")}
     verbs = {"import_bundle", "log_at", "adoptable", "create_namespace", "namespaces", "plan", "build", "variables"}
+    verbs |= {"load", "load_stream", "push_stream", "documents"}
     assert offered == commands | verbs | {"root"}
 
 

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lhub.comparison import Difference, changes
-from lhub.errors import Corrupt, LhubError, NotFound, UsageError
+from lhub.errors import Corrupt, NotFound, UsageError
 from lhub.registry import Registry
+from tests.arrays import array
 from tests.conftest import Shell, as_caller, by_hand, config_yml, executor_py, snapshot, write_tree
 from tests.test_order import in_a_child
 
@@ -400,18 +401,13 @@ def test_only_those_at_the_top_of_a_folder_have_a_meaning(compare: Compare) -> N
     assert meaning(compare, "sub/requirements.txt", "a\n", "b\n") == ()
 
 
-def array(*documents: bytes) -> bytes:
-    lengths = (len(document).to_bytes(4, "big") + document for document in documents)
-    return b"\x01" + len(documents).to_bytes(8, "big") + b"".join(lengths)
-
-
 def test_an_array_is_told_by_its_length(registry: Registry, tmp_path: Path) -> None:
     for documents in ([b"a"], [b"a", b"b", b"c"]):
         write_tree(tmp_path / "cache", {"docarray/docs.da": array(*documents)})
         registry.adopt("docs", cache=tmp_path / "cache", namespace="alice")
     new, old = (entry.version for entry in registry.log("alice/docs"))
     found = registry.diff(f"alice/docs@{old}", f"@{new}")
-    assert (found.changed, found.meaning) == (("documents.da",), ("manifest: length: 1 -> 3",))
+    assert (found.changed, found.meaning) == (("documents.protobuf.gzip",), ("manifest: length: 1 -> 3",))
 
 
 VALUES = st.dictionaries(st.sampled_from(["a", "b.c", "d"]), st.sampled_from(["", "1", "2"]))
@@ -504,10 +500,11 @@ def test_a_folder_counts_where_no_resource_of_its_name_is(pushed: Registry, here
     assert seen(pushed.diff("alice/X:v1", "models/best")) == CHANGED
 
 
-def test_a_file_is_no_side(pushed: Registry, here: Path) -> None:
-    write_tree(here, {"file.txt": "x"})
-    with pytest.raises(LhubError, match=r"file\.txt"):
-        pushed.diff("alice/X:v1", "./file.txt")
+def test_a_file_that_was_pushed_by_itself_is_compared_with_one(pushed: Registry, here: Path) -> None:
+    write_tree(here, {"file.txt": "x\n"})
+    pushed.push("file.txt", "alice/text")
+    write_tree(here, {"file.txt": "y\n"})
+    assert pushed.diff("alice/text", "./file.txt").changed == ("file.txt",)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
 from types import TracebackType
 
 import pytest
@@ -22,9 +20,9 @@ import lhub
 from lhub.errors import LhubError
 from lhub.registry import Registry
 from tests.conftest import as_caller, config_yml, executor_py, read_tree, snapshot, write_tree
+from tests.rooms import load_all
 
-for room in walk_packages(lhub.__path__, "lhub."):
-    import_module(room.name)  # once here: another user may not read the folder that lhub lies in
+load_all()  # once here: another user may not read the folder that lhub lies in
 
 PEOPLE = 8
 

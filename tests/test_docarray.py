@@ -1,48 +1,126 @@
-"""DocumentArrays of the old cloud: how long they are, and whether they are whole."""
+"""Arrays of documents, as a manifest tells of them: recognised by what they are, whole or refused, nothing run."""
 
 from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lhub.errors import Corrupt
+from lhub.errors import UsageError
 from lhub.kinds import docarray
+from lhub.kinds.forms import Form, form_of
+from lhub.kinds.shapes import NEW, OLD
+from tests.arrays import SAVED, array, message, new_document, old_document, stream
 
 LAW = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+DOCUMENTS = st.lists(st.text(max_size=20).map(str.encode), min_size=1, max_size=6)
+LZ4 = pytest.mark.skipif("not __import__('importlib').util.find_spec('lz4')", reason="needs lz4 (pip install lz4)")
 
 
-def array(*documents: bytes) -> bytes:
-    """As the old clients wrote it: a version, a count, and each document with its length before it."""
-    lengths = (len(document).to_bytes(4, "big") + document for document in documents)
-    return b"\x01" + len(documents).to_bytes(8, "big") + b"".join(lengths)
+def look(data: bytes) -> dict[str, Any] | None:
+    return docarray.look(io.BytesIO(data), "docs.bin")
+
+
+def told(data: bytes) -> dict[str, Any]:
+    about = look(data)
+    assert about is not None
+    return about
+
+
+# what docarray saved
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=LZ4) if "lz4" in path.name else path for path in SAVED],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_what_docarray_saved_is_told_by_its_form_length_and_fields(path: Path) -> None:
+    protocol, _, compress = path.stem.rpartition("-")
+    about = told(path.read_bytes())
+    assert (about["protocol"], about.get("compress", "None"), about["length"]) == (protocol, compress, 3)
+    types = {field["name"]: field["type"] for field in about["fields"]}
+    tensor = next(field for field in about["fields"] if field["name"] == "embedding")
+    assert (tensor["dtype"], tensor["shape"]) == ("float32", [4])
+    if path.parent.name == "DocumentArray":
+        assert (about["docarray"], about["homogeneous"]) == ("<0.30", True)
+        assert types == {"id": "str", "text": "str", "embedding": "ndarray", "tags": "dict"}
+    else:
+        assert (about["docarray"], about["homogeneous"]) == (">=0.30", False)  # one has no url
+        assert (types["text"], types["embedding"], types["count"]) == ("str", "ndarray", "int")
+        assert types["url"] == ("ImageUrl" if protocol == "pickle" else "none | image_url")
+
+
+def test_every_form_that_docarray_has_was_saved() -> None:
+    assert len(SAVED) == 44
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SAVED if "pickle" not in path.name and "lz4" not in path.name], ids=lambda path: path.stem
+)
+def test_the_first_documents_are_shown_with_their_values(path: Path) -> None:
+    with path.open("rb") as file:
+        form = docarray.form_told(docarray.look(file, path.name) or {})
+        assert form is not None
+        shown = [dict(document) for document in docarray.first_documents(file, form, 2)]
+    assert [document["text"] for document in shown] == ["text 0", "text 1"]
+    assert {document["embedding"] for document in shown} == {"float32[4]"}
+    if path.parent.name == "DocList":
+        first = {name: shown[0][name] for name in ("count", "score", "flag", "raw", "url")}
+        assert first == {"count": "-3", "score": "0.5", "flag": "True", "raw": "bytes, 3 bytes", "url": "None"}
+        assert shown[1]["url"] == "http://example.org/1.png"
+
+
+@pytest.mark.parametrize("path", [path for path in SAVED if "pickle" in path.name and "lz4" not in path.name])
+def test_of_a_pickle_no_document_is_shown(path: Path) -> None:
+    with path.open("rb") as file:
+        form = form_of(file)
+        assert form is not None
+        assert list(docarray.first_documents(file, form, 2)) == []
+
+
+# what holds for every array
 
 
 @LAW
-@given(st.lists(st.binary(max_size=40), max_size=6))
-def test_the_length_of_an_array_is_its_number_of_documents(documents: list[bytes]) -> None:
-    assert docarray.length_of(io.BytesIO(array(*documents))) == len(documents)
+@given(DOCUMENTS)
+def test_the_length_of_an_array_is_its_number_of_documents(texts: list[bytes]) -> None:
+    assert told(array(*texts))["length"] == len(texts)
 
 
 @LAW
-@given(st.lists(st.binary(max_size=40), max_size=4), st.data())
-def test_an_array_that_is_cut_anywhere_is_not_taken_for_a_whole_one(
-    documents: list[bytes], data: st.DataObject
-) -> None:
-    whole = array(*documents)
-    cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(Corrupt):
-        docarray.length_of(io.BytesIO(whole[:cut]))
+@given(DOCUMENTS, st.data())
+def test_an_array_that_is_cut_anywhere_is_not_taken_for_a_whole_one(texts: list[bytes], data: st.DataObject) -> None:
+    whole = array(*texts)
+    cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    try:
+        assert look(cut) is None  # before the end of its first document nothing tells what it is
+    except UsageError as error:
+        assert "docs.bin is an array of documents that is not whole" in str(error)
 
 
 @LAW
-@given(st.lists(st.binary(max_size=40), max_size=4), st.binary(min_size=1, max_size=20))
-def test_an_array_with_something_after_it_is_not_whole(documents: list[bytes], more: bytes) -> None:
-    with pytest.raises(Corrupt):
-        docarray.length_of(io.BytesIO(array(*documents) + more))
+@given(DOCUMENTS, st.binary(min_size=1, max_size=20))
+def test_an_array_with_something_after_it_is_not_whole(texts: list[bytes], more: bytes) -> None:
+    with pytest.raises(UsageError, match="not whole"):
+        look(array(*texts) + more)
+
+
+@LAW
+@given(st.binary(max_size=200))
+def test_whatever_a_file_holds_it_is_an_array_or_none_or_not_whole(data: bytes) -> None:
+    for head in (b"", b"\1", b"\2", b"\n", b"\x80\4\x8c\x08docarray", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0"):
+        try:
+            about = look(head + data)
+        except UsageError as error:
+            assert "not whole" in str(error)
+        else:
+            assert about is None or about["length"] >= 0
 
 
 @pytest.mark.parametrize(
@@ -51,17 +129,21 @@ def test_an_array_with_something_after_it_is_not_whole(documents: list[bytes], m
         b"",
         b"\x01",
         b"\0" * 9,
-        b"\x02" + b"\0" * 8,
         b"not an array at all",
+        b"\nA text that begins with an empty line.\n",
         b"PK\x03\x04zip",
         b"\x80\x04pickle...",
+        b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x05numpy\x8c\x01x\x93.",
         b"{}",
+        b'[{"id": "a"}]',
+        stream(1, b"\xff\xff"),
+        stream(2, old_document(b"of the other generation")),
+        stream(3, old_document(b"of none")),
     ],
     ids=repr,
 )
-def test_what_is_no_array_of_the_old_cloud_is_a_sentence(data: bytes) -> None:
-    with pytest.raises(Corrupt, match=r"no DocumentArray|cut short|not whole"):
-        docarray.length_of(io.BytesIO(data))
+def test_what_is_no_array_is_none(data: bytes) -> None:
+    assert look(data) is None
 
 
 @pytest.mark.parametrize(
@@ -71,15 +153,103 @@ def test_what_is_no_array_of_the_old_cloud_is_a_sentence(data: bytes) -> None:
         b"\x01" + b"\xff" * 12,
         b"\x01" + (1).to_bytes(8, "big") + b"\xff" * 4 + b"short",
         b"\x01" + b"\x7f" + b"\xff" * 7 + b"\0" * 100_000,
+        b"\x01" + b"\x7f" + b"\xff" * 7 + array(b"a")[9:],
+        b"\n" + b"\xff" * 9 + b"\1" + b"x",
+        b"\n\3\n\1a\n" + b"\xff" * 8 + b"\1" + b"x",
     ],
-    ids=["count", "count and length", "length", "empty documents"],
+    ids=["count", "count and length", "length", "empty documents", "one of many", "a message", "a later message"],
 )
 def test_a_count_or_a_length_that_lies_is_found_out_in_a_moment(data: bytes) -> None:
     before = time.process_time()
-    with pytest.raises(Corrupt):
-        docarray.length_of(io.BytesIO(data))
+    try:
+        assert look(data) is None
+    except UsageError as error:
+        assert "not whole" in str(error)
     assert time.process_time() - before < 2
 
 
 def test_a_document_may_be_larger_than_what_is_read_at_once() -> None:
-    assert docarray.length_of(io.BytesIO(array(b"x" * 300_000, b"", b"y" * 300_000))) == 3
+    large = old_document(b"x" * (1 << 20))
+    assert told(stream(1, large, old_document(b"y"), large))["length"] == 3
+    assert told(message(1, large) + message(1, old_document(b"y")) + message(1, large))["length"] == 3
+
+
+def test_an_empty_array_is_one() -> None:
+    assert [told(stream(generation))["docarray"] for generation in (OLD, NEW)] == ["<0.30", ">=0.30"]
+
+
+# nothing of a pickle is run
+
+
+class Bait:
+    """Says by a file that it was loaded."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.place,))
+
+
+@pytest.mark.parametrize("how", ["array", "stream"])
+def test_nothing_in_a_pickle_is_run(tmp_path: Path, how: str) -> None:
+    import pickle
+
+    bait = tmp_path / "sprung"
+    head = b"\x80\x04\x8c\x0edocarray.array\x8c\x01X\x930"  # a class of docarray's, taken off the stack again
+    data = head + pickle.dumps(Bait(bait), protocol=4)[2:]
+    with pytest.raises(UsageError, match="not whole"):
+        look(data if how == "array" else stream(1, data))
+    assert not bait.exists()
+
+
+# what differs between documents
+
+
+def test_what_differs_between_documents_is_told() -> None:
+    def tensor(*shape: int) -> bytes:
+        dense = b"".join(bytes([0x10, size]) for size in shape) + message(3, b"<f8")
+        return message(6, message(1, dense)) + message(13, b"ndarray")
+
+    text = message(1, b"hello")
+    about = told(stream(2, new_document(a=text, e=tensor(2, 3)), new_document(a=bytes([0x10, 5]), e=tensor(2, 4))))
+    assert about["homogeneous"] is False
+    assert about["fields"] == [
+        {"name": "a", "type": "str | int"},
+        {"name": "e", "type": "ndarray", "dtype": "float64", "shape": [2, None]},
+    ]
+    same = told(stream(2, new_document(e=tensor(2, 3)), new_document(e=tensor(2, 4))))
+    assert same["homogeneous"] is True  # of one structure, whatever the sizes
+
+
+def test_a_document_without_a_field_that_others_have_is_of_another_structure() -> None:
+    both, one = new_document(a=message(1, b"x"), b=message(1, b"y")), new_document(a=message(1, b"x"))
+    assert [told(stream(2, *documents))["homogeneous"] for documents in ((both, one), (one, both), (one, one))] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_of_very_many_fields_a_manifest_tells_the_first() -> None:
+    document = new_document(**{f"f{number}": message(1, b"x") for number in range(300)})
+    assert len(told(stream(2, document, document))["fields"]) == 256
+
+
+# who can read it
+
+
+@pytest.mark.parametrize(
+    ("writer", "generation"),
+    [("0.21.0", OLD), ("0.13", OLD), ("0.30.0", NEW), ("0.41.0", NEW), ("1.0", NEW), ("<0.30", OLD), (">=0.30", NEW)],
+)
+def test_a_version_of_docarray_tells_its_generation(writer: str, generation: int) -> None:
+    assert docarray.generation_of_writer(writer) == generation
+
+
+@pytest.mark.parametrize(
+    "about", [{}, {"length": 1}, {"docarray": 3, "protocol": "protobuf"}, {"docarray": "0.41.0", "protocol": "x"}]
+)
+def test_a_manifest_that_does_not_tell_the_form_tells_none(about: dict[str, Any]) -> None:
+    assert docarray.form_told(about) is None
+    assert docarray.form_told({"docarray": "0.41.0", "protocol": "protobuf"}) == Form(NEW, "protobuf")

@@ -276,8 +276,31 @@ def test_a_folder_without_anything_to_send_is_refused(tmp_path: Path) -> None:
     assert "holds no file that would travel" in faults(tmp_path / "folder")
 
 
-def test_a_file_is_no_folder(folder: Path) -> None:
-    assert "is not a folder" in faults(folder / "keep.txt")
+def test_a_file_travels_by_itself_under_its_own_name(folder: Path) -> None:
+    packing = scan(f"{folder}/keep.txt")
+    assert (packing.file, [source.path for source in packing.sources]) == ("keep.txt", ["keep.txt"])
+
+
+def test_a_link_to_a_file_travels_under_the_name_of_the_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.txt").symlink_to(folder / "keep.txt")
+    (source,) = scan(f"{tmp_path}/link.txt").sources
+    assert (source.path, source.origin) == ("link.txt", f"{folder}/keep.txt")
+
+
+def test_a_file_that_cannot_travel_by_itself_is_a_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    write_tree(tmp_path, {"-": "x", "new\nline": "x", "git~1": "x"})
+    said = [faults(tmp_path / name) for name in ("fifo", "-", "new\nline", "git~1")]
+    assert ["is a FIFO" in said[0], "sha256sum" in said[1], "control" in said[2], ".git" in said[3]] == [True] * 4
+
+
+def test_a_file_that_changed_since_is_told(folder: Path) -> None:
+    packing = scan(f"{folder}/keep.txt")
+    assert changed(packing) == []
+    (folder / "keep.txt").write_text("other, and longer")
+    assert changed(packing) == ["keep.txt"]
+    (folder / "keep.txt").unlink()
+    assert changed(packing) == [f"{folder}/keep.txt"]
 
 
 def test_a_missing_folder_is_not_found(tmp_path: Path) -> None:

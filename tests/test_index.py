@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lhub.index import Index
+from lhub.index import Index, Known
 
 V1, V2 = "1" * 64, "2" * 64
 LINE = f"{V1} files 12 .\n"
@@ -22,9 +22,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_saved_is_known_next_time(path: Path) -> None:
     index = Index(str(path))
-    index.add(V1, "files", 12)
+    index.add(V1, Known("files", 12))
     index.save()
-    assert Index(str(path)).get(V1) == ("files", 12)
+    assert Index(str(path)).get(V1) == Known("files", 12)
     assert path.read_text() == LINE
 
 
@@ -34,13 +34,13 @@ def test_what_was_not_seen_is_not_known(path: Path) -> None:
 
 def test_without_a_file_it_remembers_for_one_command() -> None:
     index = Index(None)
-    index.add(V1, "executor", 3)
+    index.add(V1, Known("executor", 3))
     index.save()
-    assert index.get(V1) == ("executor", 3)
+    assert index.get(V1) == Known("executor", 3)
 
 
 def test_nothing_is_written_before_it_is_saved(path: Path) -> None:
-    Index(str(path)).add(V1, "files", 12)
+    Index(str(path)).add(V1, Known("files", 12))
     assert not path.exists()
 
 
@@ -52,8 +52,8 @@ def test_nothing_new_writes_nothing(path: Path) -> None:
 def test_what_is_known_is_not_written_again(path: Path) -> None:
     for _ in range(3):
         index = Index(str(path))
-        index.add(V1, "files", 12)
-        index.add(V1, "files", 12)
+        index.add(V1, Known("files", 12))
+        index.add(V1, Known("files", 12))
         index.save()
         index.save()
     assert path.read_text() == LINE
@@ -61,18 +61,18 @@ def test_what_is_known_is_not_written_again(path: Path) -> None:
 
 def test_it_is_its_users_alone(path: Path) -> None:
     index = Index(str(path))
-    index.add(V1, "files", 12)
+    index.add(V1, Known("files", 12))
     index.save()
     assert oct(path.stat().st_mode & 0o777) == "0o600"
 
 
 def test_two_commands_at_once_lose_nothing(path: Path) -> None:
     one, other = Index(str(path)), Index(str(path))
-    one.add(V1, "files", 1)
-    other.add(V2, "executor", 2)
+    one.add(V1, Known("files", 1))
+    other.add(V2, Known("executor", 2))
     one.save()
     other.save()
-    assert (Index(str(path)).get(V1), Index(str(path)).get(V2)) == (("files", 1), ("executor", 2))
+    assert (Index(str(path)).get(V1), Index(str(path)).get(V2)) == (Known("files", 1), Known("executor", 2))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_two_commands_at_once_lose_nothing(path: Path) -> None:
 def test_a_line_that_is_not_whole_is_passed_over(path: Path, line: str) -> None:
     path.write_text(f"{V2} executor 7 .\n{line}")
     index = Index(str(path))
-    assert index.get(V2) == ("executor", 7)
+    assert index.get(V2) == Known("executor", 7)
     assert line.endswith(".") or index.get(V1) is None
 
 
@@ -103,9 +103,9 @@ def test_after_a_line_that_was_cut_short_the_index_still_learns(path: Path) -> N
     for _ in range(2):
         index = Index(str(path))
         if index.get(V2) is None:
-            index.add(V2, "executor", 7)
+            index.add(V2, Known("executor", 7))
         index.save()
-    assert Index(str(path)).get(V2) == ("executor", 7)
+    assert Index(str(path)).get(V2) == Known("executor", 7)
 
 
 @settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -134,14 +134,14 @@ def test_what_is_no_index_is_not_read_and_hangs_nobody(path: Path, what: str) ->
     unreadable(path, what)
     index = Index(str(path))
     assert index.get(V1) is None
-    index.add(V1, "files", 12)
-    assert index.get(V1) == ("files", 12)
+    index.add(V1, Known("files", 12))
+    assert index.get(V1) == Known("files", 12)
 
 
 def test_nothing_is_written_through_a_link(path: Path) -> None:
     unreadable(path, "a link")
     index = Index(str(path))
-    index.add(V2, "files", 12)
+    index.add(V2, Known("files", 12))
     index.save()
     assert (path.parent / "other").read_text() == LINE
 
@@ -149,16 +149,16 @@ def test_nothing_is_written_through_a_link(path: Path) -> None:
 def test_a_home_that_takes_no_writes_serves_as_well(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("no folder")
     index = Index(str(tmp_path / "home" / "index"))
-    index.add(V1, "files", 12)
+    index.add(V1, Known("files", 12))
     index.save()
-    assert index.get(V1) == ("files", 12)
+    assert index.get(V1) == Known("files", 12)
 
 
 def test_an_index_that_was_deleted_is_made_anew(path: Path) -> None:
     for _ in range(2):
         index = Index(str(path))
         assert index.get(V1) is None
-        index.add(V1, "files", 12)
+        index.add(V1, Known("files", 12))
         index.save()
         assert path.read_text() == LINE
         path.unlink()
@@ -167,6 +167,6 @@ def test_an_index_that_was_deleted_is_made_anew(path: Path) -> None:
 def test_an_index_that_grew_too_large_becomes_useful_again(path: Path) -> None:
     unreadable(path, "too large")
     index = Index(str(path))
-    index.add(V2, "executor", 7)
+    index.add(V2, Known("executor", 7))
     index.save()
-    assert Index(str(path)).get(V2) == ("executor", 7)
+    assert Index(str(path)).get(V2) == Known("executor", 7)

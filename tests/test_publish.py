@@ -328,10 +328,13 @@ def test_logged_in_a_secret_names_what_has_no_namespace(registry: Registry, hell
 # the folder
 
 
-def test_a_folder_that_is_not_here_or_no_folder_is_refused(registry: Registry, tmp_path: Path) -> None:
+def test_what_is_not_here_is_refused(registry: Registry, tmp_path: Path) -> None:
     refused(registry, lambda: registry.push(tmp_path / "no", "X"), NotFound, "is not here")
+
+
+def test_a_file_without_a_name_to_push_it_under_is_refused(registry: Registry, tmp_path: Path) -> None:
     write_tree(tmp_path, {"file": ""})
-    refused(registry, lambda: registry.push(tmp_path / "file", "X"), UsageError, "is not a folder")
+    refused(registry, lambda: registry.push(tmp_path / "file"), UsageError, "file does not say its name")
 
 
 def test_an_executor_whose_config_does_not_parse_is_refused(registry: Registry, hello: Path) -> None:

@@ -2,7 +2,7 @@
 
 jina needs a Python of 3.11 or older and takes minutes to install, so it has an environment of its own:
 
-    LHUB_TEST_JINA=$(sh tests/served_environment.sh .venv-jina) pytest -m served
+    LHUB_TEST_JINA=$(sh tests/environment.sh jina .venv-jina) pytest -m served
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ pytestmark = [
     pytest.mark.served,
     pytest.mark.skipif(
         JINA is None,
-        reason="LHUB_TEST_JINA names no Python that has jina: sh tests/served_environment.sh DIR makes one, "
-        "which is python3.11 -m venv DIR && DIR/bin/pip install -r tests/served_requirements.txt -e .",
+        reason="LHUB_TEST_JINA names no Python that has jina: sh tests/environment.sh jina DIR makes one, "
+        "which is python3.11 -m venv DIR && DIR/bin/pip install -r tests/environments/jina.txt -e .",
     ),
 ]
 SERVING = PROJECT / "tests" / "serving.py"

@@ -31,16 +31,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
 from typing import NoReturn
 
 import pytest
 
-import lhub
 from lhub.cli import main as program
 from tests.conftest import HELLO, Answer
+from tests.rooms import ROOMS
 
-for room in ("filelock", "git", "pathspec", "yaml", *(each.name for each in walk_packages(lhub.__path__, "lhub."))):
+for room in ("filelock", "git", "pathspec", "yaml", *ROOMS):
     import_module(room)  # once here, not again in every fork
 
 STORIES = sorted((Path(__file__).parent / "stories").glob("*.txt"))

@@ -11,13 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
 
 import pytest
 
-import lhub
 from lhub.disk import Pen
 from lhub.errors import LhubError, NotFound, UsageError
 from lhub.layout import link_to
@@ -27,12 +24,12 @@ from lhub.verification import Finding, Verified
 from tests import by_hand
 from tests.by_hand import CASES, Kept, ended, flip, instead, make_kept
 from tests.conftest import Shell, as_caller, config_yml, executor_py, snapshot, write_tree
+from tests.rooms import load_all
 from tests.test_crowds import Crowd, become, needs_root, together
 
 kept, hurried = by_hand.kept, by_hand.hurried
 
-for room in walk_packages(lhub.__path__, "lhub."):
-    import_module(room.name)  # once here: another user may not read the folder that lhub lies in
+load_all()  # once here: another user may not read the folder that lhub lies in
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from lhub.cli.options import json_option, root_option
 
 if TYPE_CHECKING:
     from lhub.publish import Planned, Pushed
+    from lhub.shelf import Listed
 
 
 @click.command("push")
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def push_command(ctx: click.Context, /, path: str, name: str | None, root: str | None, **options: Any) -> None:
-    """Push a folder: it becomes a version, and tags name it.
+    """Push a folder or a file: it becomes a version, and tags name it.
 
-    NAME is X or alice/X; an Executor has it in its config.yml. Without a login an Executor gets a SECRET.
+    NAME is X or alice/X; an Executor has it in its config.yml. Without a login an Executor gets a SECRET. A file that
+    docarray saved (save_binary) is of kind docarray.
 
     \b
     Example:
@@ -159,10 +161,10 @@ def pull_command(
     root: str | None,
     as_json: bool,
 ) -> None:
-    """Pull a version into a folder, every byte verified.
+    """Pull a version into a folder, or the file that it was, every byte verified.
 
-    DEST is ./X for alice/X if not given. Variables that its requirements use are taken from the environment, or asked
-    for at a terminal, when they are installed.
+    DEST is ./X for alice/X if not given, of a file its own name. Variables that its requirements use are taken from
+    the environment, or asked for at a terminal, when they are installed.
 
     \b
     Example:
@@ -207,7 +209,7 @@ def path_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
 def list_command(ctx: click.Context, namespace: str | None, kind: str | None, root: str | None, as_json: bool) -> None:
     """List everything you may see.
 
-    A star marks a protected tag.
+    A star marks a protected tag. With --kind docarray: how many documents each has, who may see it, and since when.
 
     \b
     Example:
@@ -220,6 +222,11 @@ def list_command(ctx: click.Context, namespace: str | None, kind: str | None, ro
     if not lines:
         click.echo("nothing yet: lhub push PATH puts the first thing here", err=True)
         return
+    rows = _array_rows(lines) if kind == "docarray" else _rows(lines)
+    show.table(rows if lines[0].root else [row[:-1] for row in rows])
+
+
+def _rows(lines: Sequence[Listed]) -> list[list[str]]:
     rows = [["NAME", "KIND", "VISIBILITY", "SIZE", "UPDATED", "TAGS", "FROM"]]
     for line in lines:
         named = show.tags(list(line.tags), line.protected_tags)
@@ -227,7 +234,17 @@ def list_command(ctx: click.Context, namespace: str | None, kind: str | None, ro
         rows.append(
             [line.name, line.kind, line.visibility, show.size(line.bytes), show.day(line.updated), named, where]
         )
-    show.table(rows if lines[0].root else [row[:-1] for row in rows])
+    return rows
+
+
+def _array_rows(lines: Sequence[Listed]) -> list[list[str]]:
+    """The columns that `DocumentArray.cloud_list` had."""
+    rows = [["NAME", "LENGTH", "ACCESS", "CREATED", "UPDATED", "FROM"]]
+    for line in lines:
+        length = "-" if line.length is None else str(line.length)
+        times = show.day(line.created or 0.0), show.day(line.updated)
+        rows.append([line.name, length, line.visibility, *times, show.clean(line.root or "")])
+    return rows
 
 
 @click.command("show")
@@ -244,32 +261,54 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
     """
     here = registry(ctx, root)
     shown = here.show(ref)
+    first = here.documents(ref) if shown.kind == "docarray" else ()
     if as_json:
-        show.as_json(shown.to_dict())
+        show.as_json(shown.to_dict() | ({"documents": [dict(document) for document in first]} if first else {}))
         return
     click.echo(f"{shown.name}  ({shown.kind}, {shown.visibility}, updated {show.day(shown.updated)})")
     for tag, version in shown.tags.items():
         mark = " (protected)" if tag in shown.protected_tags else ""
         click.echo(f"  {tag}{mark}: {version[:12]}")
     files = shown.manifest["files"]
-    click.echo(f"version {shown.version}\n  {files['count']} files, {show.size(shown.bytes)}")
+    click.echo(f"version {shown.version}\n  {show.count(files['count'], 'file')}, {show.size(shown.bytes)}")
     about = shown.manifest.get("about", {})
     for key, value in about.items():
         for text in _about_lines(key, value):
             click.echo(f"  {show.clean(text, lines=False)}")
+    for number, document in enumerate(first):
+        click.echo(f"document {number}")
+        for name, text in document:
+            click.echo(f"  {show.clean(f'{name}: {text}', lines=False)}")
     if shown.kind == "executor":
         _print_uses(ref, here.path(ref))
 
 
 def _about_lines(key: str, value: Any) -> Iterator[str]:
-    """What a manifest tells of one thing: arguments and endpoints a line each."""
+    """What a manifest tells of one thing: arguments, endpoints and fields a line each."""
     items = value if isinstance(value, list) else [value]
     if not any(isinstance(item, dict) for item in items):
-        yield f"{key}: {', '.join(map(str, items))}"
+        yield f"{key}: {', '.join(map(_word, items))}"
         return
     yield f"{key}:"
     for item in items:
-        yield f"  {_argument(item) if 'name' in item else _endpoint(item)}"
+        yield f"  {_item(item)}"
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _item(item: dict[str, Any]) -> str:
+    if "name" not in item:
+        return _endpoint(item)
+    return _field(item) if "shape" in item or "dtype" in item else _argument(item)
+
+
+def _field(item: dict[str, Any]) -> str:
+    """A tensor of an array's documents: ``embedding: ndarray float32[128]``; what differs is a star."""
+    shape = item.get("shape")
+    sizes = ", ".join("*" if size is None else str(size) for size in shape) if isinstance(shape, list) else ""
+    return f"{item['name']}: {item.get('type')} {item.get('dtype', '')}" + (f"[{sizes}]" if shape is not None else "")
 
 
 def _argument(item: dict[str, Any]) -> str:

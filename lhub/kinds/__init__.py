@@ -1,4 +1,4 @@
-"""What a folder is: an Executor, or files of any other sort; and what its manifest then tells.
+"""What a folder or file is (an Executor, an array of documents, files of any other sort), and what its manifest tells.
 
 >>> from lhub.folder import Packing
 >>> recognise(Packing(folder="/nowhere", sources=(), ignored=(), own_list=False)).kind
@@ -8,13 +8,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from lhub.folder import Packing, Source
-from lhub.kinds import executor
+from lhub.kinds import docarray, executor
 from lhub.kinds.config import CONFIG, MANIFEST
+from lhub.kinds.forms import form_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +37,11 @@ class Recognised:
 
 
 def recognise(packing: Packing) -> Recognised:
-    """What a folder is; raises UsageError with every fault of an Executor's files."""
+    """What a folder or file is; raises UsageError with every fault of an Executor's files, or of an array."""
+    if packing.file is not None:
+        return _file(packing)
     if not executor.is_executor(packing):
-        return Recognised(kind="files", packing=packing)
+        return files(packing)
     whole = executor.complete(packing)
     return Recognised(
         kind="executor",
@@ -52,10 +56,33 @@ def recognise(packing: Packing) -> Recognised:
 
 def described(packing: Packing) -> Recognised:
     """What a folder is that was published elsewhere: taken as it is, whatever its faults."""
+    if packing.file is not None:
+        with _opened(packing) as file:
+            return Recognised(kind="docarray", packing=packing) if form_of(file) else files(packing)
     about = executor.describe(packing) if executor.is_executor(packing) else None
     if about is None:
-        return Recognised(kind="files", packing=packing)
+        return files(packing)
     return Recognised(kind="executor", packing=packing, name=about.get("name"), about=about)
+
+
+def _file(packing: Packing) -> Recognised:
+    """What one file is, by what it begins with."""
+    with _opened(packing) as file:
+        about = docarray.look(file, str(packing.file))
+    return files(packing) if about is None else Recognised(kind="docarray", packing=packing, about=about)
+
+
+@contextmanager
+def _opened(packing: Packing) -> Iterator[IO[bytes]]:
+    """The one file that was pushed by itself."""
+    with packing.sources[0].opened() as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        yield file
+
+
+def files(packing: Packing) -> Recognised:
+    """Any folder or file as files; a file that is pushed by itself is pulled as one, so the manifest names it."""
+    about = {} if packing.file is None else {"file": packing.file}
+    return Recognised(kind="files", packing=packing, about=about)
 
 
 def name_of(folder: str) -> str | None:

@@ -1,37 +1,170 @@
-"""DocumentArrays as the old clients wrote them: a version byte, a count, and each document with its length before it.
-
-The bytes are kept as they are (docarray 0.21, `BinaryIOMixin`, "V1 DocArray streaming serialization format"); nothing
-here needs docarray.
+"""Arrays of documents, as a manifest tells of them: length, fields, and who can read them. docarray is not needed.
 
 >>> import io
->>> length_of(io.BytesIO(bytes([1]) + (1).to_bytes(8, "big") + (3).to_bytes(4, "big") + b"abc"))
-1
+>>> look(io.BytesIO(bytes([1]) + (1).to_bytes(8, "big") + (3).to_bytes(4, "big") + bytes([10, 1, 97])), "x")["fields"]
+[{'name': 'id', 'type': 'str'}]
 """
 
 from __future__ import annotations
 
-import os
-from typing import IO
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from itertools import islice
+from typing import IO, Any
 
-from lhub.errors import Corrupt
+from lhub.errors import UsageError
+from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, expand, form_of
+from lhub.kinds.pickled import skeleton
+from lhub.kinds.shapes import NEW, OLD, Kind, Shape, pickled_shape, shape_of, values_of
 
-PAYLOAD = "documents.da"
-"""The name of the one file of such a version."""
+WRITERS = {OLD: "<0.30", NEW: ">=0.30"}
+"""Which docarray writes, and reads, a generation."""
+_MOST_FIELDS = 256
+"""Fields that a manifest tells of."""
+_EXPANDED = 1 << 20
+"""Bytes of a document that are expanded to show what it begins with."""
 
 
-def length_of(file: IO[bytes]) -> int:
-    """The number of documents; Corrupt unless the file is a whole array: its lengths lead to its very end."""
-    header = file.read(9)
-    if len(header) < 9 or header[0] != 1:
-        raise Corrupt("it is no DocumentArray of the old cloud: its first byte is not 1")
-    count, place = int.from_bytes(header[1:], "big"), 9
-    end = file.seek(0, os.SEEK_END)
-    for number in range(count):
-        file.seek(place)
-        length = file.read(4)
-        if len(length) < 4:
-            raise Corrupt(f"it is cut short: {count} documents were written, {number} are there")
-        place += 4 + int.from_bytes(length, "big")
-    if place != end:
-        raise Corrupt(f"it is not whole: {place} bytes were written, {end} are there")
-    return count
+def look(file: IO[bytes], name: str) -> dict[str, Any] | None:
+    """What a manifest tells of the array in a file; None for anything else; UsageError for one that is not whole."""
+    form = form_of(file)
+    if form is None:
+        return None
+    summary = Summary()
+    try:
+        for shape in _shapes(file, form):
+            summary.add(shape)
+    except ValueError as error:
+        raise UsageError(
+            f"{name} is an array of documents that is not whole: {error}", hint="write it again with save_binary"
+        ) from None
+    return summary.about(form, WRITERS[form.generation])
+
+
+def form_told(about: Mapping[str, Any]) -> Form | None:
+    """How an array is written, by its manifest; None where that does not tell."""
+    writer, protocol, compress = (about.get(key) for key in ("docarray", "protocol", "compress"))
+    known = protocol in PROTOCOLS and compress in (None, *COMPRESSIONS)
+    return Form(generation_of_writer(writer), str(protocol), compress) if isinstance(writer, str) and known else None
+
+
+def generation_of_writer(writer: str) -> int:
+    """The generation that a version of docarray writes (``0.21.0``), or that `WRITERS` says."""
+    if writer in WRITERS.values():
+        return OLD if writer == WRITERS[OLD] else NEW
+    major, minor, *_ = [*writer.split("."), "", ""]
+    return OLD if major == "0" and minor.isdecimal() and int(minor) < 30 else NEW
+
+
+def first_documents(file: IO[bytes], form: Form, most: int) -> Iterator[list[tuple[str, str]]]:
+    """The fields of the first documents and their values, for a person's eye; of a pickle nothing."""
+    if form.is_pickle:
+        return
+    stored = documents(file, Form(form.generation, form.protocol) if not form.in_one else form)
+    for document in islice(stored, most):
+        whole = document if form.in_one else expand(document, form.compress, limit=_EXPANDED)
+        yield list(values_of(whole, form.generation))
+
+
+class Summary:
+    """What a manifest tells of an array, gathered document by document."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.homogeneous = True
+        self.fields: dict[str, Kind] = {}
+        self._last: Shape | None = None
+
+    def add(self, shape: Shape) -> None:
+        """Count a document."""
+        self.length += 1
+        if shape == self._last:
+            return
+        self._last = shape
+        kinds = dict(shape)
+        if self.length > 1 and _types(kinds) != _types(self.fields):
+            self.homogeneous = False
+        for name, kind in kinds.items():
+            if name in self.fields:
+                self.fields[name] = _either(self.fields[name], kind)
+            elif len(self.fields) < _MOST_FIELDS:
+                self.fields[name] = kind
+
+    def about(self, form: Form, writer: str) -> dict[str, Any]:
+        """What a manifest tells of it; `writer` is the version of docarray, or what `WRITERS` says."""
+        told: dict[str, Any] = {
+            "length": self.length,
+            "homogeneous": self.homogeneous,
+            "fields": [_field(name, kind) for name, kind in self.fields.items()],
+            "docarray": writer,
+            "protocol": form.protocol,
+        }
+        return told | ({"compress": form.compress} if form.compress else {})
+
+
+def _types(kinds: Mapping[str, Kind]) -> dict[str, str]:
+    return {name: kind.type for name, kind in kinds.items()}
+
+
+def _either(one: Kind, other: Kind) -> Kind:
+    """What is true of both: a size that differs is None, what else differs is not told."""
+    if one == other:
+        return one
+    types = dict.fromkeys((*one.type.split(" | "), *other.type.split(" | ")))
+    shape = None
+    if one.shape is not None and other.shape is not None and len(one.shape) == len(other.shape):
+        shape = tuple(mine if mine == its else None for mine, its in zip(one.shape, other.shape, strict=True))
+    return Kind(" | ".join(types), one.dtype if one.dtype == other.dtype else None, shape)
+
+
+def _field(name: str, kind: Kind) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": name, "type": kind.type}
+    if kind.dtype is not None:
+        told["dtype"] = kind.dtype
+    if kind.shape is not None:
+        told["shape"] = list(kind.shape)
+    return told
+
+
+# the documents of a file
+
+
+def _shapes(file: IO[bytes], form: Form) -> Iterator[Shape]:
+    """What each document holds."""
+    for data in documents(file, form):
+        if not form.is_pickle:
+            yield shape_of(data, form.generation)
+        elif form.in_one:
+            yield from _pickled_shapes(data, form.generation)
+        else:
+            yield _pickled_document(skeleton(data))
+
+
+def pickled_stream(pickle: bytes) -> bytes:
+    """The stream of documents in the pickle of a DocList (``docarray.unpickle_doclist(type, stream)``)."""
+    given: tuple[Any, ...] = getattr(skeleton(pickle), "given", ())
+    if len(given) != 2 or not isinstance(given[1], bytes):
+        raise ValueError("its pickle holds no documents")
+    return given[1]
+
+
+def _pickled_shapes(pickle: bytes, generation: int) -> Iterator[Shape]:
+    """The documents of a pickled array: of a DocList their stream, of a DocumentArray the states of its documents."""
+    if generation == NEW:
+        stream = BytesIO(pickled_stream(pickle))
+        yield from (shape_of(data, NEW) for data in documents(stream, Form(NEW, "protobuf")))
+        return
+    state = getattr(skeleton(pickle), "state", None)
+    items = state.get("_data") if isinstance(state, dict) else None
+    if not isinstance(items, list):
+        raise ValueError("it holds no documents in memory")
+    yield from map(_pickled_document, items)
+
+
+def _pickled_document(document: Any) -> Shape:
+    state = getattr(document, "state", None)
+    if isinstance(state, dict) and "_data" in state:  # docarray 0.21: a Document, around its data
+        state = getattr(state["_data"], "state", None)
+    elif isinstance(state, dict) and "__dict__" in state:  # pydantic
+        state = state["__dict__"]
+    return pickled_shape(state)

@@ -1,0 +1,126 @@
+"""docarray's own front door: ``DocList[MyDoc].push('lhub://alice/x')``, `.pull`, `.push_stream` and `.pull_stream`.
+
+    import lhub.docarray_store
+    docs.push("lhub://alice/x")
+    docs = DocList[MyDoc].pull("lhub://alice/x")
+
+docarray (0.41) offers no entry point for a store, so the import is what makes it known. It needs docarray 0.30 or
+newer.
+"""
+
+from __future__ import annotations
+
+from builtins import list as names
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import lhub
+from lhub import door
+from lhub.errors import NotFound, ToolMissing
+from lhub.names import parse_namespace
+
+try:
+    from docarray.array.doc_list import pushpull
+    from docarray.store.abstract_doc_store import AbstractDocStore
+except ImportError as error:
+    raise ToolMissing(
+        f"docarray 0.30 or newer is not installed here ({error})", hint='pip install "lhub[docarray]"'
+    ) from None
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from docarray import DocList
+
+    from lhub.shelf import Listed
+
+PROTOCOL = "lhub"
+
+
+class _Absent(NotFound, FileNotFoundError):
+    """What is not here, for who expects of a store what `FileDocStore` raises."""
+
+
+class LhubDocStore(AbstractDocStore):  # type: ignore[misc]  # docarray is not typed
+    """DocLists in the registry that `LHUB_ROOT` names, for whoever is logged in; a name is any reference."""
+
+    @staticmethod
+    def list(namespace: str, show_table: bool = False) -> names[str]:
+        """The names of the arrays in a namespace that one may see; NotFound (a FileNotFoundError too) without it."""
+        namespace = parse_namespace(namespace.strip("/"))
+        try:
+            lines = door.here().list(namespace, kind="docarray")
+        except NotFound as error:
+            raise _Absent(str(error), hint=error.hint) from None
+        if show_table:
+            _print(namespace, lines)
+        return [line.name.partition("/")[2] for line in lines]
+
+    @staticmethod
+    def delete(name: str, missing_ok: bool = False) -> bool:
+        """Delete an array (`lhub restore` brings it back); whether it was there. NotFound unless `missing_ok`."""
+        try:
+            door.here(writes=True).delete(name)
+        except NotFound as error:
+            if missing_ok:
+                return False
+            raise _Absent(str(error), hint=error.hint) from None
+        return True
+
+    @staticmethod
+    def push(docs: DocList[Any], name: str, show_progress: bool) -> dict[str, Any]:
+        """Push a DocList; what `lhub push --json` prints."""
+        return lhub.push(docs, name, show_progress=show_progress).to_dict()
+
+    @staticmethod
+    def push_stream(docs: Iterator[Any], url: str, show_progress: bool = False) -> dict[str, Any]:
+        """Push documents as they come; what `lhub push --json` prints."""
+        return lhub.push_stream(docs, url, show_progress=show_progress).to_dict()
+
+    @staticmethod
+    def pull(docs_cls: type[DocList[Any]], name: str, show_progress: bool, local_cache: bool) -> DocList[Any]:
+        """A DocList of a schema; a version is local already, so there is no other cache."""
+        return _found(lambda: lhub.load(name, doc_type=docs_cls.doc_type, show_progress=show_progress))
+
+    @staticmethod
+    def pull_stream(docs_cls: type[DocList[Any]], name: str, show_progress: bool, local_cache: bool) -> Iterator[Any]:
+        """Its documents one by one."""
+        documents: Iterator[Any] = _found(
+            lambda: lhub.load_stream(name, doc_type=docs_cls.doc_type, show_progress=show_progress)
+        )
+        return documents
+
+
+def _found(load: Any) -> Any:
+    try:
+        return load()
+    except NotFound as error:
+        raise _Absent(str(error), hint=error.hint) from None
+
+
+def _print(namespace: str, lines: Sequence[Listed]) -> None:
+    """A table as docarray's own stores print it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from lhub.moments import timestamp
+
+    table = Table(title=f"You have {len(lines)} DocLists in {PROTOCOL}://{namespace}", box=box.SIMPLE, highlight=True)
+    for column in ("Name", "Length", "Access", "Created at", "Updated at"):
+        table.add_column(column)
+    for line in lines:
+        name, length = line.name.partition("/")[2], "-" if line.length is None else str(line.length)
+        table.add_row(name, length, line.visibility, timestamp(line.created or 0.0), timestamp(line.updated))
+    Console().print(table)
+
+
+def _make_known() -> None:
+    """Let docarray find it by its protocol."""
+    known = pushpull.SUPPORTED_PUSH_PULL_PROTOCOLS
+    if PROTOCOL not in known:
+        pushpull.SUPPORTED_PUSH_PULL_PROTOCOLS = (*known, PROTOCOL)
+    pushpull.PushPullMixin.__backends__[PROTOCOL] = LhubDocStore
+
+
+_make_known()

@@ -1,0 +1,38 @@
+"""docarray before 0.30: a `Document` has the fields that it has, and writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from docarray import Document, DocumentArray
+from docarray.array.mixins.io.pbar import get_progressbar
+
+from lhub.documents.codec import bar
+from lhub.errors import UsageError
+from lhub.kinds.shapes import OLD, Shape, shape_of
+
+
+class DocumentArrayCodec:
+    """See `Codec`."""
+
+    document: type = Document
+
+    def encode(self, document: Any) -> tuple[bytes, Shape]:
+        """See `Codec`."""
+        data = document.to_protobuf().SerializePartialToString(deterministic=True)
+        return data, shape_of(data, OLD)
+
+    def decoder(self, doc_type: Any) -> Callable[[bytes], Any]:
+        """See `Codec`."""
+        if doc_type is not None:
+            raise UsageError("doc_type is the schema of a DocList, this is a DocumentArray", hint="leave it out")
+        return lambda data: Document.from_bytes(data, protocol="protobuf")
+
+    def array(self, documents: Iterator[Any], doc_type: Any) -> Any:
+        """See `Codec`."""
+        return DocumentArray(documents)
+
+    def progress(self, what: str, total: int | None, *, show: bool) -> Any:
+        """See `Codec`."""
+        return bar(get_progressbar, what, total, show=show)

@@ -1,0 +1,255 @@
+"""What one document holds, by its bytes: its fields and what each is, for docarray's two generations.
+
+The numbers are those of `docarray.proto` of docarray 0.21 (`DocumentProto`) and 0.41 (`DocProto`, `NodeProto`). A
+document of neither is a ValueError.
+
+>>> shape_of(bytes([10, 1, 97, 34, 2, 104, 105]), OLD)
+(('id', Kind(type='str', dtype=None, shape=None)), ('text', Kind(type='str', dtype=None, shape=None)))
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from lhub.kinds.protobuf import BYTES, FOUR, VARINT, fields, varint
+
+OLD, NEW = 1, 2
+"""The generations, `DocumentArray` and `DocList`, by the version byte of their streams."""
+
+
+class Kind(NamedTuple):
+    """What the value of a field is: its `type`, and of a tensor `dtype` and `shape` (None: it differs)."""
+
+    type: str
+    dtype: str | None = None
+    shape: tuple[int | None, ...] | None = None
+
+
+Shape = tuple[tuple[str, Kind], ...]
+"""A document's fields in the order it has them, and what each is."""
+
+_OLD = {
+    1: ("id", "str", BYTES),
+    2: ("blob", "bytes", BYTES),
+    3: ("tensor", "ndarray", BYTES),
+    4: ("text", "str", BYTES),
+    5: ("granularity", "int", VARINT),
+    6: ("adjacency", "int", VARINT),
+    7: ("parent_id", "str", BYTES),
+    8: ("weight", "float", FOUR),
+    9: ("uri", "str", BYTES),
+    10: ("modality", "str", BYTES),
+    11: ("mime_type", "str", BYTES),
+    12: ("offset", "float", FOUR),
+    13: ("location", "list", BYTES),
+    14: ("chunks", "documents", BYTES),
+    15: ("matches", "documents", BYTES),
+    16: ("embedding", "ndarray", BYTES),
+    17: ("tags", "dict", BYTES),
+    18: ("scores", "dict", BYTES),
+    19: ("evaluations", "dict", BYTES),
+    20: ("_metadata", "dict", BYTES),
+}
+_NEW = {
+    1: "str",
+    2: "int",
+    3: "float",
+    4: "bool",
+    5: "bytes",
+    6: "ndarray",
+    7: "document",
+    8: "documents",
+    9: "list",
+    10: "set",
+    11: "tuple",
+    12: "dict",
+}
+_TYPE = 13
+NONE = Kind("none")
+_LONGEST = 80
+"""Characters of a value that a person is shown."""
+
+
+def shape_of(document: bytes, generation: int) -> Shape:
+    """The fields of a document."""
+    return tuple((value.name, value.kind) for value in _values(document, generation))
+
+
+def generation_of(document: bytes) -> int | None:
+    """Whose document it is; None for neither's. One that is empty is nobody's."""
+    for generation in (NEW, OLD):
+        try:
+            if shape_of(document, generation):
+                return generation
+        except ValueError:
+            continue
+    return None
+
+
+def values_of(document: bytes, generation: int) -> Iterator[tuple[str, str]]:
+    """Each field of a document, and its value for a person's eye."""
+    for value in _values(document, generation):
+        yield value.name, _shown(value, document[value.start : value.end])
+
+
+class _Value(NamedTuple):
+    """One field of a document: its name, what it is, how it is written, and where its value lies."""
+
+    name: str
+    kind: Kind
+    written: str
+    start: int
+    end: int
+
+
+def _values(document: bytes, generation: int) -> Iterator[_Value]:
+    return _old(document) if generation == OLD else _new(document)
+
+
+def _old(document: bytes) -> Iterator[_Value]:
+    """Each field; of one that repeats the first."""
+    seen = set()
+    for number, wire, start, end in fields(document, 0, len(document)):
+        if number not in _OLD or wire != _OLD[number][2]:
+            raise ValueError("it is no document of a DocumentArray")
+        if number in seen:
+            continue
+        seen.add(number)
+        name, type_, _ = _OLD[number]
+        if type_ == "str":
+            document[start:end].decode()
+        kind = _tensor(document, start, end) if type_ == "ndarray" else Kind(type_)
+        yield _Value(name, kind, type_, start, end)
+
+
+def _new(document: bytes) -> Iterator[_Value]:
+    for number, wire, start, end in fields(document, 0, len(document)):
+        if number != 1 or wire != BYTES:
+            raise ValueError("it is no document of a DocList")
+        yield _entry(document, start, end)
+
+
+def _entry(data: bytes, start: int, end: int) -> _Value:
+    """One pair of a map: the name of a field, and its node."""
+    name, value = "", _Value("", NONE, "none", start, start)
+    for number, wire, first, last in fields(data, start, end):
+        if wire != BYTES or number > 2:
+            raise ValueError("it is no field of a document")
+        if number == 1:
+            name = data[first:last].decode()
+        else:
+            value = _node(data, first, last)
+    return value._replace(name=name)
+
+
+def _node(data: bytes, start: int, end: int) -> _Value:
+    """The value in a node; docarray's own name for it, where it has one, says more than how it is written."""
+    content, named, at, behind = 0, "", start, start
+    for number, _, first, last in fields(data, start, end):
+        if number == _TYPE:
+            named = data[first:last].decode()
+        elif number in _NEW:
+            content, at, behind = number, first, last
+        else:
+            raise ValueError("it is no value of a document")
+    written = _NEW.get(content, "none")
+    kind = _tensor(data, at, behind) if written == "ndarray" else Kind(written)
+    return _Value("", kind._replace(type=named) if named else kind, written, at, behind)
+
+
+def _tensor(data: bytes, start: int, end: int) -> Kind:
+    """A tensor; what is not dense has no shape here."""
+    dtype, shape = "", None
+    for number, wire, first, last in fields(data, start, end):
+        if number == 1 and wire == BYTES:
+            dtype, shape = _dense(data, first, last)
+    return Kind("ndarray", dtype_name(dtype) if dtype else None, shape)
+
+
+def _dense(data: bytes, start: int, end: int) -> tuple[str, tuple[int, ...]]:
+    dtype, shape = "", []
+    for number, wire, first, last in fields(data, start, end):
+        if number == 3 and wire == BYTES:
+            dtype = data[first:last].decode()
+        elif number == 2 and wire == VARINT:
+            shape.append(varint(data, first, last)[0])
+        elif number == 2 and wire == BYTES:
+            at = first
+            while at < last:
+                size, at = varint(data, at, last)
+                shape.append(size)
+    return dtype, tuple(shape)
+
+
+_DTYPES = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
+
+
+def dtype_name(code: str) -> str:
+    """What numpy calls a dtype: ``float32`` for ``<f4``."""
+    kind, size = code.lstrip("<>|=")[:1], code.lstrip("<>|=")[1:]
+    if kind not in _DTYPES or not size.isdecimal():
+        return code[:40]
+    return "bool" if kind == "b" else f"{_DTYPES[kind]}{8 * int(size)}"
+
+
+# for a person's eye
+
+
+def _shown(value: _Value, data: bytes) -> str:
+    if value.written == "ndarray":
+        return f"{value.kind.dtype}{list(value.kind.shape or ())}"
+    if value.kind == NONE:
+        return "None"
+    show = _SHOWN.get(value.written)
+    try:
+        return show(data) if show else f"{value.kind.type}, {len(data)} bytes"
+    except (ValueError, struct.error):
+        return f"{value.kind.type}, {len(data)} bytes"
+
+
+def _text(data: bytes) -> str:
+    text = data[: 8 * _LONGEST].decode(errors="ignore")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _whole(data: bytes) -> str:
+    value = varint(data, 0, len(data))[0]
+    return str(value - (1 << 64) if value >> 63 else value)
+
+
+def _number(data: bytes) -> str:
+    return f"{struct.unpack('<f' if len(data) == 4 else '<d', data)[0]:g}"
+
+
+_SHOWN: dict[str, Callable[[bytes], str]] = {
+    "str": _text,
+    "int": _whole,
+    "float": _number,
+    "bool": lambda data: str(data != b"\0"),
+}
+
+
+# of a pickle's skeleton
+
+
+def pickled_shape(state: Any) -> Shape:
+    """The fields of a document by the state that a pickle gives it: those that are set."""
+    if not isinstance(state, dict):
+        raise ValueError("it is no document of a pickle")
+    return tuple((str(name), _pickled(value)) for name, value in state.items() if _is_set(name, value))
+
+
+def _is_set(name: object, value: object) -> bool:
+    return value is not None and value != {} and name not in ("_reference_doc", "content")
+
+
+def _pickled(value: Any) -> Kind:
+    state = getattr(value, "state", None)
+    if getattr(value, "name", "").endswith("._reconstruct") and isinstance(state, tuple) and len(state) > 2:
+        code = next((str(given) for given in getattr(state[2], "given", ()) if isinstance(given, str)), "")
+        shape = tuple(size for size in state[1] if isinstance(size, int)) if isinstance(state[1], tuple) else None
+        return Kind("ndarray", dtype_name(code) or None, shape)
+    names = {"Stub": getattr(value, "name", "").rpartition(".")[2]}
+    return Kind(names.get(type(value).__name__, type(value).__name__))

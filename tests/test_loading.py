@@ -1,0 +1,56 @@
+"""Load, as far as no docarray is needed: what is no array, or cannot be read here, is a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from lhub.errors import NotFound, ToolMissing, UsageError
+from lhub.registry import Registry
+from tests.conftest import PROJECT, as_caller
+
+OLD = PROJECT / "fixtures/arrays/DocumentArray/protobuf-gzip.bin"
+
+
+@pytest.mark.parametrize("verb", ["load", "load_stream"])
+def test_what_is_no_array_is_not_loaded(registry: Registry, hello: Path, verb: str) -> None:
+    registry.push(hello, "alice/hello")
+    registry.push(PROJECT / "LICENSE", "alice/text")
+    for name, kind in (("alice/hello", "executor"), ("alice/text", "files")):
+        with pytest.raises(UsageError, match=f"{name} holds {kind}, no array of documents"):
+            getattr(registry, verb)(name)
+
+
+@pytest.mark.parametrize("verb", ["load", "load_stream"])
+def test_what_one_may_not_see_is_not_here(registry: Registry, verb: str) -> None:
+    registry.push(OLD, "alice/x", private=True)
+    for name in ("alice/x", "alice/nothing"):
+        with pytest.raises(NotFound, match="is not here"):
+            getattr(as_caller(registry, "bob"), verb)(name)
+
+
+def test_without_docarray_the_sentence_says_what_to_install(registry: Registry) -> None:
+    registry.push(OLD, "alice/x")
+    code = (
+        "import sys; sys.modules['docarray'] = None\n"
+        "from lhub import Registry, ToolMissing\n"
+        "registry = Registry(sys.argv[1], namespace='alice')\n"
+        "for verb in (lambda: registry.load('alice/x'), lambda: registry.push(iter([]), 'alice/y')):\n"
+        "    try: verb()\n"
+        "    except ToolMissing as error: print(error.code, error.hint)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, registry.root], check=True, capture_output=True, text=True, cwd=PROJECT
+    )
+    assert ran.stdout == '9 pip install "lhub[docarray]"\n' * 2
+
+
+@pytest.mark.skipif(find_spec("docarray") is not None, reason="docarray is here, tests/test_documents.py loads with it")
+def test_where_there_is_no_docarray_it_is_a_tool_that_is_missing(registry: Registry) -> None:
+    registry.push(OLD, "alice/x")
+    with pytest.raises(ToolMissing, match="docarray is not installed here"):
+        registry.load("alice/x")
