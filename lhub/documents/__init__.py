@@ -7,8 +7,10 @@ smaller), which its `load_binary` reads as well; it is written and read document
 
 from __future__ import annotations
 
+import gc
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain, islice
@@ -246,7 +248,20 @@ class Loading:
 
     def array(self, file: IO[bytes]) -> Any:
         """The array itself."""
-        return library().codec().array(self.stream(file), self.doc_type)
+        with _uncollected():
+            return library().codec().array(self.stream(file), self.doc_type)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let no garbage be collected: it would walk over all that is loaded so far, again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 __all__ = ["WRITERS", "Documents", "Library", "Loading", "library"]

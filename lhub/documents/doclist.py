@@ -21,7 +21,7 @@ from docarray.utils._internal.progress_bar import _get_progressbar
 
 from lhub.documents.codec import bar
 from lhub.errors import UsageError
-from lhub.kinds.shapes import NEW, NONE, Kind, Shape, dtype_name, shape_of
+from lhub.kinds.shapes import NEW, NONE, Kind, Shape, Shapes, dtype_name
 
 _PLAIN = {str: "text", int: "integer", float: "float", bool: "boolean", bytes: "blob"}
 _KINDS = {kind: Kind(kind.__name__) for kind in _PLAIN}
@@ -35,6 +35,7 @@ class DocListCodec:
 
     def __init__(self) -> None:
         self._quick: dict[type, bool] = {}
+        self._shapes = Shapes(NEW)
 
     def encode(self, document: Any) -> tuple[bytes, Shape]:
         """See `Codec`."""
@@ -44,7 +45,7 @@ class DocListCodec:
         if made is not None and self._quick[type(document)]:
             return made[0].SerializePartialToString(deterministic=True), made[1]
         data = document.to_protobuf().SerializePartialToString(deterministic=True)
-        return data, shape_of(data, NEW)
+        return data, self._shapes.of(data)
 
     def decoder(self, doc_type: Any) -> Callable[[bytes], Any]:
         """See `Codec`."""

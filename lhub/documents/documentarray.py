@@ -10,7 +10,7 @@ from docarray.array.mixins.io.pbar import get_progressbar
 
 from lhub.documents.codec import bar
 from lhub.errors import UsageError
-from lhub.kinds.shapes import OLD, Shape, shape_of
+from lhub.kinds.shapes import OLD, Shape, Shapes
 
 
 class DocumentArrayCodec:
@@ -18,10 +18,13 @@ class DocumentArrayCodec:
 
     document: type = Document
 
+    def __init__(self) -> None:
+        self._shapes = Shapes(OLD)
+
     def encode(self, document: Any) -> tuple[bytes, Shape]:
         """See `Codec`."""
         data = document.to_protobuf().SerializePartialToString(deterministic=True)
-        return data, shape_of(data, OLD)
+        return data, self._shapes.of(data)
 
     def decoder(self, doc_type: Any) -> Callable[[bytes], Any]:
         """See `Codec`."""

@@ -15,7 +15,7 @@ from typing import IO, Any
 from lhub.errors import UsageError
 from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, expand, form_of
 from lhub.kinds.pickled import skeleton
-from lhub.kinds.shapes import NEW, OLD, Kind, Shape, pickled_shape, shape_of, values_of
+from lhub.kinds.shapes import NEW, OLD, Kind, Shape, Shapes, pickled_shape, values_of
 
 WRITERS = {OLD: "<0.30", NEW: ">=0.30"}
 """Which docarray writes, and reads, a generation."""
@@ -131,9 +131,10 @@ def _field(name: str, kind: Kind) -> dict[str, Any]:
 
 def _shapes(file: IO[bytes], form: Form) -> Iterator[Shape]:
     """What each document holds."""
+    shapes = Shapes(form.generation)
     for data in documents(file, form):
         if not form.is_pickle:
-            yield shape_of(data, form.generation)
+            yield shapes.of(data)
         elif form.in_one:
             yield from _pickled_shapes(data, form.generation)
         else:
@@ -152,7 +153,7 @@ def _pickled_shapes(pickle: bytes, generation: int) -> Iterator[Shape]:
     """The documents of a pickled array: of a DocList their stream, of a DocumentArray the states of its documents."""
     if generation == NEW:
         stream = BytesIO(pickled_stream(pickle))
-        yield from (shape_of(data, NEW) for data in documents(stream, Form(NEW, "protobuf")))
+        yield from map(Shapes(NEW).of, documents(stream, Form(NEW, "protobuf")))
         return
     state = getattr(skeleton(pickle), "state", None)
     items = state.get("_data") if isinstance(state, dict) else None
