@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import os
 
     from lhub.fetch import Pulled
-    from lhub.publish import Pushed
+    from lhub.orders import Pushed
     from lhub.registry import Registry
 
 __version__ = "0.1.0"

@@ -14,11 +14,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from lhub.apart import HERE, Apart, go_apart, let_go
 from lhub.disk import Pen
 from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout
 from lhub.layout import SCRATCH, BuildFolder, Modes, ResourceFolder, is_version
@@ -28,7 +29,7 @@ from lhub.opening import GONE, open_file, read_small, refresh
 from lhub.redaction import Redaction
 
 Event = Mapping[str, Any]
-ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
+ENDS = frozenset({"succeeded", "failed", "cancelled"})
 """The states in which a task stays, by the last event that says so."""
 DIED = "the build process died"
 _WORDY = frozenset({"console", "failed", "cancelled"})
@@ -39,8 +40,6 @@ _LATEST = 1e12
 """Seconds since 1970 that nobody will see: what is beyond is no time, nor is NaN."""
 _WHOLE = "push"
 """The subject of the last event."""
-_HERE = -1
-"""Stands for the process that began a task which goes on in another."""
 _PAUSE = 0.1
 """Seconds between two looks at the log of a running task, and at whether it shall stop."""
 _PORTION, _TAIL = 4 << 20, 1 << 16
@@ -49,10 +48,6 @@ _PORTION, _TAIL = 4 << 20, 1 << 16
 
 class Cancelled(BuildFailed):
     """Somebody asked this task to stop."""
-
-
-class Apart(Exception):
-    """The task goes on in a process of its own; this is the one that began it."""
 
 
 def new_task_id(now: float) -> str:
@@ -165,16 +160,16 @@ def begun(
     folder = place.build(task)
     pen.make_folder(folder.path, modes.inner)
     with held(folder.lock, mode=modes.lock, timeout=10, note=builder.note) as lock:
-        told = _go_apart(lock) if apart else None
-        if told == _HERE:
+        told = go_apart(lock) if apart else None
+        if told == HERE:
             raise Apart
         try:
             with suppress(FileExistsError):
                 pen.write_new(folder.file, _document(task, builder), modes.file, sync=False)
         except OSError as error:
-            _let_go(told, error.errno in GONE)  # it begins anew where its resource was deleted just now
+            let_go(told, well=error.errno in GONE)  # it begins anew where its resource was deleted just now
             raise
-        _let_go(told, True)
+        let_go(told, well=True)
         running = Task(pen, folder, modes, builder, lock)
         try:
             yield running
@@ -197,66 +192,6 @@ def _document(task: str, builder: Builder) -> bytes:
         "started": int(builder.clock()),
     }
     return to_yaml(document).encode()
-
-
-def _go_apart(lock: int) -> int:
-    """Let what follows happen in another process, where the lock stays held: _HERE here, once the task is told of.
-
-    Over there a descriptor, to be written to when it is. Raises LhubError where no process can be made.
-    """
-    reading, writing = os.pipe()
-    try:
-        first = os.fork()
-    except OSError as error:
-        raise _no_process(error.strerror or "") from None
-    if not first:
-        _outlive(lock, writing)
-        return writing
-    os.close(writing)
-    _nowhere([lock])  # it is the other's from here on, who may want to take it anew
-    with suppress(ChildProcessError):  # nobody waits for children where SIGCHLD is ignored
-        os.waitpid(first, 0)
-    told = os.read(reading, 1)
-    os.close(reading)
-    if not told:
-        raise _no_process("it ended at once")
-    return _HERE
-
-
-def _no_process(why: str) -> LhubError:
-    return LhubError(f"the push cannot go on by itself, there is no process for it: {why}", hint="leave --detach out")
-
-
-def _outlive(lock: int, writing: int) -> None:
-    """Become a process that no shell ends and nobody waits for; all descriptors but these two lead nowhere.
-
-    Who waits for the end of a pipe that he gave to lhub does not wait for this. Nothing may come back from here twice.
-    """
-    try:
-        os.setsid()
-        if os.fork():  # its parent's parent need not wait for it: it is nobody's child
-            os._exit(0)
-        known = map(int, os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else range(256)
-        _nowhere({0, 1, 2, *known} - {lock, writing})
-    except BaseException:
-        os._exit(1)
-
-
-def _let_go(told: int | None, well: bool) -> None:
-    """Let the process that began this go on, told whether all is well so far."""
-    if told is not None:
-        with suppress(BrokenPipeError):  # it was killed meanwhile, as its shell was closed
-            os.write(told, b"!" if well else b"")
-        os.close(told)
-
-
-def _nowhere(descriptors: Iterable[int]) -> None:
-    """Let descriptors lead nowhere: were they closed, who believes that one is his would get a new file by it."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in descriptors:
-        if descriptor != nothing:
-            os.dup2(nothing, descriptor)
-    os.close(nothing)
 
 
 # who looks
@@ -351,7 +286,7 @@ def _state(last: Event, alive: bool) -> tuple[str, str]:
     """What the last event and the lock tell."""
     if last.get("subject") == _WHOLE and last["type"] in ENDS:
         payload = last["payload"]
-        return ENDS[last["type"]], str(payload.get("message", "")) if isinstance(payload, dict) else ""
+        return str(last["type"]), str(payload.get("message", "")) if isinstance(payload, dict) else ""
     if not alive:
         return "failed", DIED
     return ("running" if last else "pending"), ""

@@ -124,11 +124,11 @@ def _restore_resource(session: Session, ref: Ref) -> Deleted:
         f"{ref.name} has been pushed anew and stands",
         hint=f"delete that, then restore {ref.name}@{{DATE}}: what was deleted until then",
     )
-    listed = ref.resource in os.listdir(os.path.dirname(place.path))  # GlusterFS remembers a moved name for a second
-    if listed and session.place(ref.namespace, ref.resource).stands:
+    is_there = ref.resource in os.listdir(os.path.dirname(place.path))  # GlusterFS remembers a moved name for a second
+    if is_there and session.place(ref.namespace, ref.resource).stands:
         raise taken
     session.no_twin(ref.namespace, ref.resource)
-    if listed:
+    if is_there:
         clear_leftover(session, ref.namespace, session.resource(ref.namespace, ref.resource))
     with session.changing(resource, ref.namespace) as locked:
         try:

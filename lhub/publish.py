@@ -11,22 +11,24 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lhub import spaces
 from lhub.access import Place, absent, refusal
-from lhub.builds import Apart, Builder, Event, Task, begun, new_task_id
+from lhub.apart import Apart
+from lhub.builds import Builder, Task, begun, new_task_id
 from lhub.change import Change, change, prepare, protected_error, see_expected, see_private
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError, listing
 from lhub.folder import Packing, changed, scan
 from lhub.index import Known
 from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private
-from lhub.names import LATEST, VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
+from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE
+from lhub.orders import Order, Planned, Pushed
 from lhub.redaction import Redaction
 from lhub.session import Session
 from lhub.staging import Staged, Staging, changed_error, identify, staging, sweep
@@ -42,76 +44,6 @@ _TURNS = 7
 """How often a push begins anew because what it was about to update was deleted, restored or collected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event.
-
-    `documents` are what is pushed where there is no folder or file at `path`.
-    """
-
-    path: str
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    protected_tags: tuple[str, ...] = ()
-    visibility: str | None = None
-    force_update: str | None = None
-    secret: str | None = field(default=None, repr=False)
-    message: str = ""
-    expect: str | None = None
-    if_absent: bool = False
-    build_env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    detach: bool = False
-    telling: Callable[[Event], None] = lambda event: None
-    documents: Documents | None = None
-
-    @property
-    def all_tags(self) -> tuple[str, ...]:
-        """Every tag that will name the version; `latest` only when no other is given."""
-        return tuple(dict.fromkeys((*self.tags, *self.protected_tags))) or (LATEST,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    """What a push did.
-
-    `name` is ``alice/X``; `uri` the reference to pull it by; `version` 64 hex digits; `tags` those this push named,
-    `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this content was not there
-    before; `task_id` 24 hex digits; `secret` is given once, at the first push without a namespace; `path` is the
-    immutable folder; `warnings` are sentences about what did not work but lost nothing. Of a push that goes on by
-    itself `version`, `new` and `path` are None: its task tells them.
-    """
-
-    name: str
-    uri: str
-    version: str | None
-    tags: tuple[str, ...]
-    protected_tags: tuple[str, ...]
-    visibility: str
-    new: bool | None
-    task_id: str
-    path: str | None
-    secret: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Pushed(uri={self.uri!r}, version={(self.version or '')[:12]!r})"  # never the secret
-
-    def to_dict(self) -> dict[str, object]:
-        """The value as `lhub push --json` prints it."""
-        return {
-            "name": self.name,
-            "uri": self.uri,
-            "version": self.version,
-            "tags": list(self.tags),
-            "protected_tags": list(self.protected_tags),
-            "visibility": self.visibility,
-            "new": self.new,
-            "task_id": self.task_id,
-            "secret": self.secret,
-            "path": self.path,
-        }
-
-
 def push(session: Session, order: Order) -> Pushed:
     """Carry out an order; see `lhub.push` for what it raises."""
     going = _begin(session, order)
@@ -123,46 +55,6 @@ def push(session: Session, order: Order) -> Pushed:
     finally:
         if os.getpid() != going.process:
             os._exit(0)  # it went on by itself; how it ended is in the log of its task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """What a push would do: `files` are its paths and bytes, `gained` sentences about what lhub adds, `ignored` paths.
-
-    `version` is the id that it would have, `new` whether it would be a new one of the resource.
-    """
-
-    name: str
-    kind: str
-    version: str
-    new: bool
-    visibility: str
-    tags: tuple[str, ...]
-    protected_tags: tuple[str, ...]
-    files: Mapping[str, int]
-    gained: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-    @property
-    def bytes(self) -> int:
-        """All files together."""
-        return sum(self.files.values())
-
-    def to_dict(self) -> dict[str, object]:
-        """The value as `lhub push --dry-run --json` prints it."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "version": self.version,
-            "new": self.new,
-            "visibility": self.visibility,
-            "tags": list(self.tags),
-            "protected_tags": list(self.protected_tags),
-            "bytes": self.bytes,
-            "files": dict(self.files),
-            "gained": list(self.gained),
-            "ignored": list(self.ignored),
-        }
 
 
 def plan(session: Session, order: Order) -> Planned:

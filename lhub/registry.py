@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from lhub.doctor import Oddity
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
+    from lhub.orders import Order, Planned, Pushed
     from lhub.past import Rolled, Then
-    from lhub.publish import Order, Planned, Pushed
     from lhub.selftest import Report
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
@@ -616,7 +616,7 @@ def _order(
     **asked: Any,
 ) -> Order:
     """What is asked for, as `publish` takes it; what is no path is documents."""
-    from lhub.publish import Order  # as above
+    from lhub.orders import Order  # as above
 
     if isinstance(what, (str, os.PathLike)):
         path, documents = os.fspath(what), None

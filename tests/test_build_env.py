@@ -17,7 +17,7 @@ import pytest
 
 from lhub.errors import UsageError
 from lhub.identity import remember
-from lhub.publish import Order
+from lhub.orders import Order
 from lhub.registry import Registry
 from tests.conftest import Shell, snapshot, write_tree
 from tests.test_builds import ended, until, waiting

@@ -53,7 +53,7 @@ FLOORS: dict[str, set[str]] = {
         "checkup",
         "repair",
     },
-    "SECOND": {"kinds", "documents", "builds", "installer", "parcel", "packer", "bundle"},
+    "SECOND": {"kinds", "documents", "apart", "builds", "orders", "installer", "parcel", "packer", "bundle"},
     "THIRD": {
         "session",
         "spaces",
@@ -202,7 +202,7 @@ WRITE_USES = {
     ("lock", "os.fchmod"): "as above, with a mode that no umask changes",
     ("lock", "os.fchown"): "as above, of the group that its folder is of",
     ("lock", "fcntl.flock"): "a look at who holds it, shared with others who look; nothing is written",
-    ("builds", "os.write"): "a word to the process that began a push which goes on by itself",
+    ("apart", "os.write"): "a word to the process that began a push which goes on by itself",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "os.makedirs"): "folders at the destination, not in a registry",
     ("fetch", "os.mkdir"): "the folder beside the destination",
@@ -213,8 +213,8 @@ WRITE_USES = {
     ("fetch", "os.link"): "its name, exclusively",
     ("creation", "os.rename"): "the folder of a new Executor, at its place",
     ("identity", "os.makedirs"): "the folders above LHUB_HOME",
-    ("builds", "os.O_RDWR"): "/dev/null, in place of the terminal of a push that goes on by itself",
-    ("builds", "os.dup2"): "as above",
+    ("apart", "os.O_RDWR"): "/dev/null, in place of the terminal of a push that goes on by itself",
+    ("apart", "os.dup2"): "as above",
     ("cli", "os.O_WRONLY"): "/dev/null, when the reader of a pipe is gone",
     ("cli", "os.dup2"): "as above",
     ("cli", "open to write"): "/dev/null, for a stream that was closed",
@@ -225,7 +225,7 @@ PENS = {"disk", "peer"}
 
 PROGRAM_USES = {
     ("cli", "os.execve"): "lhub itself once more, where the locale is not UTF-8",
-    ("builds", "os.fork"): "a push that goes on by itself",
+    ("apart", "os.fork"): "a push that goes on by itself",
     ("peer", "os.fork"): "who holds a lock until it is killed",
 }
 

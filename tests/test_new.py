@@ -21,6 +21,7 @@ from lhub import creation
 from lhub.errors import Conflict, LhubError
 from lhub.folder import scan
 from lhub.kinds import executor
+from lhub.kinds.classes import Reading
 from lhub.kinds.scaffold import ALWAYS, DOCKERFILES, plan
 from tests.conftest import Answer, Shell, read_tree, snapshot, write_tree
 from tests.test_order import in_a_child
@@ -186,7 +187,7 @@ def test_whatever_is_said_the_code_is_python_and_its_docstring_says_it(descripti
 def test_what_was_said_is_what_a_push_reads(tmp_path: Path) -> None:
     said = {"description": 'On: "œuvre" 🚀, it\'s', "url": "no", "keywords": "yes,1.0,a: b"}
     folder = write_tree(tmp_path / "X", {**plan("alice/X", **said).files()})
-    about = executor.describe(scan(str(folder)))
+    about = executor.describe(Reading(scan(str(folder))))
     assert (about["jtype"], about["name"]) == ("X", "alice/X")
     assert (about["description"], about["url"], about["keywords"]) == (
         said["description"], "no", ["yes", "1.0", "a: b"],

@@ -10,7 +10,7 @@ import pytest
 
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.names import parse_ref
-from lhub.publish import Order, Pushed
+from lhub.orders import Order, Pushed
 from lhub.registry import Registry
 from tests.conftest import as_caller, by_hand, config_yml, read_tree, snapshot, write_tree
 

@@ -22,7 +22,7 @@ import pytest
 from lhub import store
 from lhub.disk import Pen
 from lhub.errors import Conflict
-from lhub.publish import Pushed
+from lhub.orders import Pushed
 from lhub.registry import Registry
 from tests.conftest import as_caller, read_tree, write_tree
 from tests.simulation import (

@@ -13,7 +13,7 @@ from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 
 if TYPE_CHECKING:
-    from lhub.publish import Planned, Pushed
+    from lhub.orders import Planned, Pushed
     from lhub.shelf import Listed
 
 

@@ -8,50 +8,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
 from lhub.folder import Packing, Source
 from lhub.kinds import docarray, executor
+from lhub.kinds.classes import Reading
 from lhub.kinds.config import CONFIG, MANIFEST
 from lhub.kinds.forms import form_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recognised:
-    """What a folder is: its kind, the name it gives itself (if any), and what its manifest says of it.
-
-    `packing` is what travels, complete; `variables` are the names that its requirements need at `--build-env`;
-    `gained` and `warnings` are sentences about it.
-    """
-
-    kind: str
-    packing: Packing
-    name: str | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
-    variables: tuple[str, ...] = ()
-    gained: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+from lhub.kinds.recognised import Recognised as Recognised
 
 
 def recognise(packing: Packing) -> Recognised:
     """What a folder or file is; raises UsageError with every fault of an Executor's files, or of an array."""
     if packing.file is not None:
         return _file(packing)
-    if not executor.is_executor(packing):
-        return files(packing)
-    whole = executor.complete(packing)
-    return Recognised(
-        kind="executor",
-        packing=whole.packing,
-        name=whole.about.get("name"),
-        about=whole.about,
-        variables=whole.variables,
-        gained=whole.gained,
-        warnings=whole.warnings,
-    )
+    reading = Reading(packing)
+    return executor.complete(reading) if executor.is_executor(reading) else files(packing)
 
 
 def described(packing: Packing) -> Recognised:
@@ -59,9 +33,10 @@ def described(packing: Packing) -> Recognised:
     if packing.file is not None:
         with _opened(packing) as file:
             return Recognised(kind="docarray", packing=packing) if form_of(file) else files(packing)
-    about = executor.describe(packing) if executor.is_executor(packing) else None
-    if about is None:
+    reading = Reading(packing)
+    if not executor.is_executor(reading):
         return files(packing)
+    about = executor.describe(reading)
     return Recognised(kind="executor", packing=packing, name=about.get("name"), about=about)
 
 
@@ -94,5 +69,5 @@ def name_of(folder: str) -> str | None:
             size = os.stat(path).st_size
             sources.append(Source(path=file, origin=path, size=size, executable=False, stamp=()))
     packing = Packing(folder=folder, sources=tuple(sources), ignored=(), own_list=True)
-    name: str | None = executor.describe(packing).get("name")
+    name: str | None = executor.describe(Reading(packing)).get("name")
     return name

@@ -31,11 +31,12 @@ _BASE = b"Executor"
 
 @dataclass
 class Reading:
-    """One look at a folder: each module parsed once, every fault kept. `order` are the files that a loader needs."""
+    """One look at a folder: each file parsed once, every fault kept. `order` are the files that a loader needs."""
 
     packing: Packing
     faults: list[str] = field(default_factory=list)
     modules: dict[str, Module | Unreadable] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
 
@@ -93,8 +94,10 @@ class Reading:
 
     def yaml(self, path: str) -> Any:
         """The root node of a YAML file, None where there is none; UsageError for what does not parse."""
-        text = self.content(path)
-        return None if text is None else parse(text, path)
+        if path not in self.documents:
+            text = self.content(path)
+            self.documents[path] = None if text is None else parse(text, path)
+        return self.documents[path]
 
     def mapping(self, path: str) -> Any:
         """A YAML file's root, a mapping; None where there is no file."""

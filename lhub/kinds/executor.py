@@ -6,21 +6,21 @@ requirements. The folder itself stays as it is, and what gains nothing travels b
 once (jina-ai/executor-normalizer, `core.py`; the name: jina-hubble-sdk, `extract_executor_name`).
 
 >>> from lhub.folder import Packing
->>> is_executor(Packing(folder="/nowhere", sources=(), ignored=(), own_list=False))
+>>> is_executor(Reading(Packing(folder="/nowhere", sources=(), ignored=(), own_list=False)))
 False
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lhub.errors import UsageError, listing
-from lhub.folder import Packing, path_faults
+from lhub.folder import path_faults
 from lhub.kinds import requirements
 from lhub.kinds.classes import Reading
 from lhub.kinds.config import CONFIG, MANIFEST, Setting, child, text_of, texts_of, with_metas
+from lhub.kinds.recognised import Recognised
 from lhub.kinds.source import Found
 from lhub.manifest import to_yaml
 
@@ -28,28 +28,13 @@ _TEXTS = ("name", "description", "url")
 _LISTS = ("keywords",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complete:
-    """An Executor, complete: what travels, what its manifest tells, the variables that its requirements need.
-
-    `gained` and `warnings` are sentences for a person.
-    """
-
-    packing: Packing
-    about: Mapping[str, Any]
-    variables: tuple[str, ...] = ()
-    gained: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def is_executor(packing: Packing) -> bool:
+def is_executor(reading: Reading) -> bool:
     """Whether a folder says that it is an Executor.
 
     By `executor.py`, a `config.yml` with jtype or metas, a `manifest.yml` with a name beside Python, or a class.
     """
-    if packing.source("executor.py"):
+    if "executor.py" in reading.paths:
         return True
-    reading = Reading(packing)
     try:
         config, manifest = reading.yaml(CONFIG), reading.yaml(MANIFEST)
     except UsageError:
@@ -59,17 +44,16 @@ def is_executor(packing: Packing) -> bool:
     return config is None and any(found.is_executor for found in reading.classes(reading.mentioning(), mild=True))
 
 
-def describe(packing: Packing) -> dict[str, Any]:
+def describe(reading: Reading) -> dict[str, Any]:
     """What the files of an Executor say of it, whatever their faults: for one that was published elsewhere."""
-    reading = Reading(packing)
     config, manifest = reading.yaml(CONFIG), reading.yaml(MANIFEST)
     about = {"jtype": text_of(child(config, "jtype"))} | _metas(config, manifest)
     return {key: value for key, value in about.items() if value}
 
 
-def complete(packing: Packing) -> Complete:
+def complete(reading: Reading) -> Recognised:
     """The Executor of a folder, with what it lacked; UsageError with every fault of its files."""
-    reading, config, manifest = Reading(packing), None, None
+    packing, config, manifest = reading.packing, None, None
     with reading.noting():
         config = reading.mapping(CONFIG)
     with reading.noting():
@@ -93,8 +77,10 @@ def complete(packing: Packing) -> Complete:
         )
     about = {"jtype": found.name, **_metas(config, manifest), **_told(reading.family(found))}
     about["build_env"] = list(asked.variables)
-    return Complete(
+    return Recognised(
+        kind="executor",
         packing=packing.rewritten(gains.written),
+        name=about.get("name"),
         about={key: value for key, value in about.items() if value},
         variables=asked.variables,
         gained=tuple(gains.sentences),
