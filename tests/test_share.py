@@ -7,7 +7,8 @@ Without any variable the hosts are two processes on this machine. On a cluster, 
 The users are uids 20001 to 20004 and the group 20100, which the file server must let pass; who is not root on the
 hosts runs what needs one user. `LHUB_TEST_PYTHON` is a Python with lhub there. `LHUB_TEST_CRASH_A` kills host A's
 kernel and `LHUB_TEST_BOOT_A` brings it back, `LHUB_TEST_HOST_S` is the server with its own folder of the share:
-only with them its power is cut and its disk filled.
+only with them its power is cut (`LHUB_TEST_CUTS` times) and its disk filled. `LHUB_TEST_LEAVE=1` leaves on the share
+what the tests made there: a rig goes away with all that is on it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def ground() -> Iterator[Share]:
         share = Share(hosts=hosts, folder=f"lhub-test-{os.urandom(5).hex()}")
         try:
             yield share
-            share.clear()
+            if "LHUB_TEST_LEAVE" not in os.environ:
+                share.clear()
         finally:
             for host in hosts.values():
                 host.close()
@@ -333,7 +335,7 @@ def test_a_push_to_what_another_host_has_restored_goes_on_with_it(share: Share) 
 @pytest.mark.parametrize("read", ["unread", "read before"])
 def test_pushes_that_alternate_between_hosts_are_all_told_in_order(share: Share, read: str) -> None:
     seats = itertools.cycle((share.a(), share.b()))
-    marks = [f"push {n}" for n in range(20)]
+    marks = [f"push {n}" for n in range(10)]
     for mark in marks:
         seat = next(seats)
         if read == "read before" and mark != marks[0]:
