@@ -22,9 +22,9 @@ from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.exchange import Carried, receive_all
 from lhub.folder import Packing, scan
 from lhub.kinds import described
-from lhub.kinds.docarray import look
+from lhub.kinds.docarray import STEM, look
 from lhub.kinds.forms import Form, form_of
-from lhub.manifest import STEM, manifest_of
+from lhub.manifest import manifest_of
 from lhub.names import LATEST, name_faults, parse_namespace, tag_faults
 from lhub.opening import digest_of, digest_text, listed, open_file
 from lhub.session import Session

@@ -15,13 +15,14 @@ from typing import IO
 
 from lhub.disk import NO_LINKS, Pen, sync_descriptor, transfer
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
-from lhub.manifest import STEM, variables
+from lhub.manifest import variables
 from lhub.names import Ref
 from lhub.opening import GONE, is_folder
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst", ".gzip", ".lzma", ".lz4", ".zlib"})
 _BUFFER = 1 << 20
 """Bytes that are written at once to a file of our own."""
 
@@ -70,14 +71,22 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
 def _destination(ref: Ref, destination: str | None, file: str | None) -> tuple[str, str | None]:
     """Where a version goes, and its path inside of what is moved there: a file that was pushed by itself is a file.
 
-    It keeps its name; one that was no file before is called after its resource, with endings that docarray reads.
+    It is called after its resource, which the caller has typed, and not as its publisher says (`.bashrc`); its ending
+    tells what it is, docarray too.
     """
     if file is None or "/" in file:
         return os.path.abspath(ref.resource if destination is None else destination), None
-    name = ref.resource + file.removeprefix(STEM) if file.startswith(f"{STEM}.") else file
     if destination is None or os.path.isdir(destination):
+        ending = _ending(file)
+        name = ref.resource if ref.resource.endswith(ending) else ref.resource + ending
         return os.path.abspath(os.path.join(destination or "", name)), file
     return os.path.abspath(destination), file
+
+
+def _ending(file: str) -> str:
+    """What a file's name ends in, from the last dot on; of what is compressed from the one before."""
+    stem, ending = os.path.splitext(file)
+    return os.path.splitext(stem)[1] + ending if ending in _COMPRESSED else ending
 
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:

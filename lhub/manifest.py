@@ -34,8 +34,6 @@ SMALL, LARGE = 64 * 1024, 1024 * 1024
 HUGE = 512 * 1024 * 1024
 """Bytes of the longest SHA256SUMS: some five million files."""
 _DEPTH = 16
-STEM = "documents"
-"""What the file of an array is called, before its endings, where it was no file before."""
 
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_./-]*"
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])

@@ -59,6 +59,8 @@ def push(session: Session, order: Order) -> Pushed:
 
 def plan(session: Session, order: Order) -> Planned:
     """All that a push refuses or would carry, nothing of it written."""
+    if order.documents is not None:
+        raise UsageError("what documents become is known when they are written", hint="plan takes a folder or a file")
     going = _begin(session, order)
     target = going.aim()
     _refuse(session, target, order)
@@ -167,6 +169,7 @@ class _Going:
         anonymous = target.place.namespace is None and target.first
         return Pushed(
             name=target.resource.name,
+            kind=target.kind,
             uri=str(_uri(target, self.order.all_tags[0])),
             version=None,
             tags=self.order.all_tags,
@@ -491,6 +494,7 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
         locked.set_visibility(visibility)
     return Pushed(
         name=target.resource.name,
+        kind=target.kind,
         uri=str(_uri(target, tags[0])),
         version=staged.id,
         tags=tags,

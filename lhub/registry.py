@@ -628,12 +628,17 @@ def _order(
         path=path,
         documents=documents,
         name=name,
-        tags=tuple(dict.fromkeys(tags)),
-        protected_tags=tuple(dict.fromkeys(protected_tags)),
+        tags=_words(tags),
+        protected_tags=_words(protected_tags),
         expect=expect.lower() if expect else None,
         build_env=dict(build_env or {}),
         **asked,
     )
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    """Each of them once; a text is one, not its letters."""
+    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
 
 
 def _visibility(public: bool, private: bool) -> str | None:

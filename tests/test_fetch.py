@@ -81,3 +81,60 @@ def test_the_registry_is_never_replaced_nor_pulled_into(registry: Registry, hell
     with pytest.raises(UsageError):
         registry.pull("alice/Hello", registry.root.parent / where, force=True)
     assert sorted(os.listdir(registry.root)) == before
+
+
+# one file
+
+
+@pytest.mark.parametrize(
+    ("pushed", "resource", "pulled"),
+    [
+        ("model.safetensors", "weights", "weights.safetensors"),
+        ("model-v1.2.safetensors", "weights", "weights.safetensors"),
+        ("data.tar.gz", "data", "data.tar.gz"),
+        ("data.csv.zst", "table.csv.zst", "table.csv.zst"),
+        ("Makefile", "rules", "rules"),
+        (".bashrc", "settings", "settings"),
+        ("a b.txt", "spaced", "spaced.txt"),
+    ],
+)
+def test_a_file_comes_back_as_one_named_like_what_was_asked_for(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pushed: str, resource: str, pulled: str
+) -> None:
+    """Not as its publisher says: he would choose what appears in somebody else's folder."""
+    source = write_tree(tmp_path / "src", {pushed: b"\0weights"}) / pushed
+    source.chmod(0o755)
+    registry.push(source, f"alice/{resource}")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    at_home = registry.pull(f"alice/{resource}")
+    assert at_home.path == f"{tmp_path}/here/{pulled}"
+    assert (read_tree(tmp_path / "here"), os.access(at_home.path, os.X_OK)) == ({pulled: b"\0weights"}, True)
+
+
+def test_a_file_goes_where_the_caller_says_and_into_a_folder_that_stands(registry: Registry, tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "src", {"model.bin": "one"}) / "model.bin"
+    registry.push(source, "alice/weights")
+    (tmp_path / "folder").mkdir()
+    assert registry.pull("alice/weights", tmp_path / "named.x").path == f"{tmp_path}/named.x"
+    assert registry.pull("alice/weights", tmp_path / "folder").path == f"{tmp_path}/folder/weights.bin"
+    for place in ("named.x", "folder"):
+        with pytest.raises(Conflict, match="exists already"):
+            registry.pull("alice/weights", tmp_path / place)
+    write_tree(tmp_path, {"named.x": "mine", "folder/weights.bin": "mine", "folder/other": "mine"})
+    for place in ("named.x", "folder"):
+        registry.pull("alice/weights", tmp_path / place, force=True)
+    assert read_tree(tmp_path / "folder") == {"weights.bin": b"one", "other": b"mine"}
+    assert (tmp_path / "named.x").read_text() == "one"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "named.x", "registry", "src"]
+
+
+def test_a_folder_of_one_file_stays_a_folder(registry: Registry, tmp_path: Path) -> None:
+    registry.push(write_tree(tmp_path / "src", {"model.bin": "one"}), "alice/weights")
+    assert read_tree(Path(registry.pull("alice/weights", tmp_path / "out").path)) == {"model.bin": b"one"}
+
+
+def test_a_file_and_a_folder_of_it_are_two_versions(registry: Registry, tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "src", {"model.bin": "one"})
+    pushed = [registry.push(what, "alice/weights").version for what in (folder, folder / "model.bin", folder)]
+    assert (pushed[0] == pushed[2], pushed[0] == pushed[1]) == (True, False)

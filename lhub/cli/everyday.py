@@ -121,10 +121,10 @@ def _print_planned(planned: Planned) -> None:
 
 def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
     if pushed.version is None:
-        click.echo(f"pushing {pushed.name} ({pushed.visibility})")
+        click.echo(f"pushing {pushed.name} ({pushed.kind}, {pushed.visibility})")
     else:
         what = "pushed" if pushed.new else "already there:"
-        click.echo(f"{what} {pushed.name} ({pushed.visibility}), version {pushed.version[:12]}")
+        click.echo(f"{what} {pushed.name} ({pushed.kind}, {pushed.visibility}), version {pushed.version[:12]}")
     click.echo(f"tags: {show.tags(pushed.tags, pushed.protected_tags)}")
     click.echo(f"TASK_ID: {pushed.task_id}")
     if pushed.secret:

@@ -17,10 +17,9 @@ from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any
 
 from lhub.errors import Corrupt, LhubError, ToolMissing, UsageError
-from lhub.kinds.docarray import WRITERS, Summary, generation_of_writer, pickled_stream
+from lhub.kinds.docarray import STEM, WRITERS, Summary, generation_of_writer, pickled_stream
 from lhub.kinds.forms import HEADER, Form, documents
 from lhub.kinds.shapes import NEW, OLD
-from lhub.manifest import STEM
 
 if TYPE_CHECKING:
     from lhub.documents.codec import Codec

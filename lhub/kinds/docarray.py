@@ -13,16 +13,18 @@ from itertools import islice
 from typing import IO, Any
 
 from lhub.errors import UsageError
-from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, expand, form_of
+from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, form_of
 from lhub.kinds.pickled import skeleton
 from lhub.kinds.shapes import NEW, OLD, Kind, Shape, Shapes, pickled_shape, values_of
 
+STEM = "documents"
+"""What the file of an array is called, before its endings, where it was no file before."""
 WRITERS = {OLD: "<0.30", NEW: ">=0.30"}
 """Which docarray writes, and reads, a generation."""
 _MOST_FIELDS = 256
 """Fields that a manifest tells of."""
-_EXPANDED = 1 << 20
-"""Bytes of a document that are expanded to show what it begins with."""
+_LOOKED_AT = 8 << 20
+"""Bytes of a document whose values are shown."""
 
 
 def look(file: IO[bytes], name: str) -> dict[str, Any] | None:
@@ -57,13 +59,13 @@ def generation_of_writer(writer: str) -> int:
 
 
 def first_documents(file: IO[bytes], form: Form, most: int) -> Iterator[list[tuple[str, str]]]:
-    """The fields of the first documents and their values, for a person's eye; of a pickle nothing."""
-    if form.is_pickle:
-        return
-    stored = documents(file, Form(form.generation, form.protocol) if not form.in_one else form)
-    for document in islice(stored, most):
-        whole = document if form.in_one else expand(document, form.compress, limit=_EXPANDED)
-        yield list(values_of(whole, form.generation))
+    """The fields of the first documents and their values, for a person's eye; of a pickle nothing.
+
+    Somebody else may have written them: no more is read than such a look is worth. ValueError for larger ones.
+    """
+    if not form.is_pickle:
+        for document in islice(documents(file, form, limit=_LOOKED_AT), most):
+            yield list(islice(values_of(document, form.generation), _MOST_FIELDS))
 
 
 class Summary:

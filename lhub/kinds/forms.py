@@ -109,13 +109,16 @@ def _stream_form(file: IO[bytes], head: bytes) -> Form | None:
     return Form(head[0], "protobuf", compress) if generation_of(content) == head[0] else None
 
 
-def documents(file: IO[bytes], form: Form) -> Iterator[bytes]:
-    """Each document's bytes, expanded; of a `pickle-array` the one pickle."""
+def documents(file: IO[bytes], form: Form, *, limit: int = 0) -> Iterator[bytes]:
+    """Each document's bytes, expanded; of a `pickle-array` the one pickle.
+
+    ValueError for what is not whole, and for a document of more than `limit` bytes, if that is given.
+    """
     if not form.in_one:
         count = int.from_bytes(_begin(file)[1:HEADER], "big")
         file.seek(HEADER)
-        for item in _items(file, count):
-            yield expand(item, form.compress)
+        for item in _items(file, count, limit):
+            yield expand(item, form.compress, limit=limit)
         if file.read(1):
             raise ValueError(f"there is more behind its {count} documents")
         return
@@ -125,12 +128,12 @@ def documents(file: IO[bytes], form: Form) -> Iterator[bytes]:
         if form.is_pickle:
             yield inside.read()
         else:
-            yield from _parts(inside)
+            yield from _parts(inside, limit=limit)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"it does not expand: {error}") from None
 
 
-def _items(file: IO[bytes], count: int) -> Iterator[bytes]:
+def _items(file: IO[bytes], count: int, limit: int = 0) -> Iterator[bytes]:
     """The items of a stream, each behind its length."""
     at = file.tell()
     left = file.seek(0, os.SEEK_END) - at
@@ -140,10 +143,12 @@ def _items(file: IO[bytes], count: int) -> Iterator[bytes]:
         left -= size + 4
         if left < 0:
             raise ValueError(f"{count} documents were written, {number} are there")
+        if 0 < limit < size:
+            raise ValueError(f"a document has {size} bytes")
         yield file.read(size)
 
 
-def _parts(file: IO[bytes], data: bytes = b"") -> Iterator[bytes]:
+def _parts(file: IO[bytes], data: bytes = b"", *, limit: int = 0) -> Iterator[bytes]:
     """The messages of field 1 that a message consists of, read portion by portion."""
     number = at = 0
     while True:
@@ -153,6 +158,8 @@ def _parts(file: IO[bytes], data: bytes = b"") -> Iterator[bytes]:
             return
         number += 1
         size, start = varint(data, at + 1, len(data)) if data[at] == _FIELD else (-1, 0)
+        if 0 < limit < size:
+            raise ValueError(f"a document has {size} bytes")
         if start + size > len(data):
             data, start, at = data[at:] + _read(file, start + size - len(data)), start - at, 0
         if size < 0 or start + size > len(data):
