@@ -86,7 +86,7 @@ def push(
     *,
     tags: Iterable[str] = (),
     protected_tags: Iterable[str] = (),
-    public: bool = False,
+    public: bool | None = None,
     private: bool = False,
     force_update: str | None = None,
     secret: str | None = None,
@@ -102,7 +102,8 @@ def push(
     documents, which is written one by one as it comes. `show_progress` shows docarray's bar for those.
     `name` is ``X`` or ``alice/X``; without it the folder's own name counts (`metas.name` of `config.yml`, then
     `name` of `manifest.yml`). Without `tags` and `protected_tags` the tag is ``latest``; a protected tag never moves
-    again. The first push is public unless `private`; later ones leave the visibility alone unless told.
+    again. The first push is public unless `private` (or `public=False`, as docarray had it); later ones
+    leave the visibility alone unless told.
     `force_update` and `secret` update a resource without a namespace. `expect` (8 to 64 hex digits) is the version
     that the tags must stand at; `if_absent`: they must not stand. `build_env` are the variables that the requirements
     use as ``${NAME}``, by name; their values are kept nowhere.

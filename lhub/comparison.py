@@ -224,9 +224,18 @@ def _flat(about: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in about.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
+        elif _are_named(value):
+            for each in value:
+                told = {word: part for word, part in each.items() if word != "name"}
+                found[f"{prefix}{key}.{each['name']}"] = " ".join(map(str, told.values()))
         else:
             found[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return found
+
+
+def _are_named(value: Any) -> bool:
+    """Whether it is a list of mappings, each with a name: the fields of an array, the arguments of a constructor."""
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) and "name" in each for each in value)
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

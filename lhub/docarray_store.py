@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import lhub
 from lhub import door
 from lhub.errors import NotFound, ToolMissing
-from lhub.names import parse_namespace
+from lhub.names import parse_namespace, parse_ref
 
 try:
     from docarray.array.doc_list import pushpull
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PROTOCOL = "lhub"
 
 
-class _Absent(NotFound, FileNotFoundError):
+class Absent(NotFound, FileNotFoundError):
     """What is not here, for who expects of a store what `FileDocStore` raises."""
 
 
@@ -51,7 +51,7 @@ class LhubDocStore(AbstractDocStore):  # type: ignore[misc]  # docarray is not t
         try:
             lines = door.here().list(namespace, kind="docarray")
         except NotFound as error:
-            raise _Absent(str(error), hint=error.hint) from None
+            raise Absent(str(error), hint=error.hint) from None
         if show_table:
             _print(namespace, lines)
         return [line.name.partition("/")[2] for line in lines]
@@ -59,23 +59,34 @@ class LhubDocStore(AbstractDocStore):  # type: ignore[misc]  # docarray is not t
     @staticmethod
     def delete(name: str, missing_ok: bool = False) -> bool:
         """Delete an array (`lhub restore` brings it back); whether it was there. NotFound unless `missing_ok`."""
+        here, ref = door.here(writes=True), parse_ref(name)
         try:
-            door.here(writes=True).delete(name)
+            if ref.name not in {line.name for line in here.list(ref.namespace, kind="docarray")}:
+                raise NotFound(f"{ref.name} is no array here", hint="lhub list --kind docarray shows what there is")
+            here.delete(ref)
         except NotFound as error:
             if missing_ok:
                 return False
-            raise _Absent(str(error), hint=error.hint) from None
+            raise Absent(str(error), hint=error.hint) from None
         return True
 
     @staticmethod
-    def push(docs: DocList[Any], name: str, show_progress: bool) -> dict[str, Any]:
-        """Push a DocList; what `lhub push --json` prints."""
-        return lhub.push(docs, name, show_progress=show_progress).to_dict()
+    def push(docs: DocList[Any], name: str, *asked: Any) -> dict[str, Any]:
+        """Push a DocList; what `lhub push --json` prints. The tag in the name, else `latest`, names it.
+
+        `asked` is `show_progress`; docarray before 0.40 gives `public`, `show_progress`, `branding`.
+        """
+        ref = parse_ref(name)
+        public, show_progress = (asked[0], asked[1]) if len(asked) > 1 else (None, *asked, False)[:2]
+        pushed = lhub.push(
+            docs, ref.name, tags=[ref.tag] if ref.tag else [], public=public, show_progress=bool(show_progress)
+        )
+        return pushed.to_dict()
 
     @staticmethod
-    def push_stream(docs: Iterator[Any], url: str, show_progress: bool = False) -> dict[str, Any]:
-        """Push documents as they come; what `lhub push --json` prints."""
-        return lhub.push_stream(docs, url, show_progress=show_progress).to_dict()
+    def push_stream(docs: Iterator[Any], url: str, *asked: Any, show_progress: bool = False) -> dict[str, Any]:
+        """Push documents as they come, else as `push`."""
+        return LhubDocStore.push(iter(docs), url, *(asked or (show_progress,)))
 
     @staticmethod
     def pull(docs_cls: type[DocList[Any]], name: str, show_progress: bool, local_cache: bool) -> DocList[Any]:
@@ -95,7 +106,7 @@ def _found(load: Any) -> Any:
     try:
         return load()
     except NotFound as error:
-        raise _Absent(str(error), hint=error.hint) from None
+        raise Absent(str(error), hint=error.hint) from None
 
 
 def _print(namespace: str, lines: Sequence[Listed]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from lhub.store import DAMAGED, Version
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst", ".gzip", ".lzma", ".lz4", ".zlib"})
+_ENDING = r"(\.[A-Za-z0-9_-]{1,16}){0,2}"
 _BUFFER = 1 << 20
 """Bytes that are written at once to a file of our own."""
 
@@ -52,6 +54,8 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
         raise UsageError("DEST is empty", hint="name a folder, or leave it out")
     with session.reading(ref) as version:
         path, file = _destination(ref, destination, version.single())
+        if file and is_folder(path):
+            raise Conflict(f"{path} is a folder, what is pulled a file", hint="name another DEST")
         _refuse(session, path, force=force)
         with beside(path, session.unique()) as folder:
             try:
@@ -63,7 +67,7 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
                 raise NotFound(
                     f"{version.where} was removed while it was pulled", hint=f"lhub show {ref.name} tells what is here"
                 ) from None
-            _put(f"{folder}/{file}" if file else folder, path, force=force)
+            _put(f"{folder}/{file}" if file else folder, path, aside=f"{folder}.old", force=force)
         names = variables(version.manifest().about)
     return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path, build_env=names)
 
@@ -76,7 +80,7 @@ def _destination(ref: Ref, destination: str | None, file: str | None) -> tuple[s
     """
     if file is None or "/" in file:
         return os.path.abspath(ref.resource if destination is None else destination), None
-    if destination is None or os.path.isdir(destination):
+    if destination is None or destination.endswith("/") or os.path.isdir(destination):
         ending = _ending(file)
         name = ref.resource if ref.resource.endswith(ending) else ref.resource + ending
         return os.path.abspath(os.path.join(destination or "", name)), file
@@ -86,7 +90,8 @@ def _destination(ref: Ref, destination: str | None, file: str | None) -> tuple[s
 def _ending(file: str) -> str:
     """What a file's name ends in, from the last dot on; of what is compressed from the one before."""
     stem, ending = os.path.splitext(file)
-    return os.path.splitext(stem)[1] + ending if ending in _COMPRESSED else ending
+    whole = os.path.splitext(stem)[1] + ending if ending in _COMPRESSED else ending
+    return whole if re.fullmatch(_ENDING, whole) else ""
 
 
 def _refuse(session: Session, path: str, *, force: bool) -> None:
@@ -195,7 +200,7 @@ def _name_new(scratch: str, path: str) -> None:
         os.rename(scratch, path)
 
 
-def _put(folder: str, path: str, *, force: bool) -> None:
+def _put(folder: str, path: str, *, aside: str, force: bool) -> None:
     """One rename; what stood there is moved aside first, and back if the rename fails."""
     if not force:
         try:
@@ -208,12 +213,12 @@ def _put(folder: str, path: str, *, force: bool) -> None:
     if not os.path.lexists(path):
         os.rename(folder, path)
         return
-    aside = f"{folder}.old"
-    os.rename(path, aside)
     try:
+        os.rename(path, aside)
         os.rename(folder, path)
     except BaseException:
-        os.rename(aside, path)
+        if os.path.lexists(aside):
+            os.rename(aside, path)
         raise
     if is_folder(aside):
         Pen().remove_tree(aside)

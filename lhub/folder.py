@@ -152,7 +152,7 @@ def changed(packing: Packing) -> list[str]:
     """The paths that are not what they were when the folder was scanned."""
     try:
         if packing.file is not None:
-            now = {packing.file: stamp_of(os.stat(packing.folder))}
+            now = {source.path: stamp_of(os.stat(packing.folder)) for source in packing.sources}
         else:
             now = {source.path: source.stamp for source in scan(packing.folder).sources}
     except (LhubError, OSError):

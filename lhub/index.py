@@ -1,7 +1,7 @@
 """What a listing would otherwise parse a manifest for, kept by version id: a disposable file of one user.
 
-A line is ``<id> <kind> <bytes> .``, of an array ``<id> <kind> <bytes> <length> .``; a line that is not whole is passed
-over. An id is the digest of what the line was read from, so nothing in it ever becomes false.
+A line is ``<id> <kind> <bytes> .``, of an array that tells it ``<id> <kind> <bytes> <length> .``; a line that is not
+whole is passed over. An id is the digest of what the line was read from, so nothing in it ever becomes false.
 
 >>> index = Index(None)
 >>> index.add("0" * 64, Known("files", 12)); index.get("0" * 64)

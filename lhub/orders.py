@@ -49,11 +49,11 @@ class Order:
 class Pushed:
     """What a push did.
 
-    `name` is ``alice/X``, `kind` what it holds; `uri` the reference to pull it by; `version` 64 hex digits; `tags` those
-    this push named, `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this content
-    was not there before; `task_id` 24 hex digits; `secret` is given once, at the first push without a namespace; `path`
-    is the immutable folder; `warnings` are sentences about what did not work but lost nothing. Of a push that goes on by
-    itself `version`, `new` and `path` are None: its task tells them.
+    `name` is ``alice/X``, `kind` what it holds; `uri` the reference to pull it by; `version` 64 hex digits; `tags`
+    those this push named, `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this
+    content was not there before; `task_id` 24 hex digits; `secret` is given once, at the first push without a
+    namespace; `path` is the immutable folder; `warnings` are sentences about what did not work but lost nothing. Of a
+    push that goes on by itself `version`, `new` and `path` are None: its task tells them.
     """
 
     name: str

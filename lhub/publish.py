@@ -38,6 +38,7 @@ from lhub.tags import Links
 if TYPE_CHECKING:
     from lhub.documents import Documents
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds that a push waits for a colleague's mkdir: his umask closes a folder until his chmod."""
 _TURNS = 7
@@ -52,6 +53,11 @@ def push(session: Session, order: Order) -> Pushed:
             return going.in_turns()
     except Apart:
         return going.promised()
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = error.filename if isinstance(error.filename, str) else session.root
+        raise LhubError(f"{where}: {error.strerror}", hint="make room, then push again; nothing was changed") from error
     finally:
         if os.getpid() != going.process:
             os._exit(0)  # it went on by itself; how it ended is in the log of its task
@@ -215,7 +221,7 @@ def _begin(session: Session, order: Order) -> _Going:
     with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
         session.read_root()
     packing = scan(order.path) if order.documents is None else _NO_FILES
-    if f"{session.root}/".startswith(f"{packing.folder}/"):
+    if packing.folder and f"{session.root}/".startswith(f"{packing.folder}/"):
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found, fault = _recognised(packing) if order.documents is None else (_ARRAY, None)
@@ -226,7 +232,7 @@ def _begin(session: Session, order: Order) -> _Going:
     return _Going(session=session, order=order, packing=packing, found=found, fault=fault, task=task)
 
 
-_NO_FILES = Packing(folder="/nowhere", sources=(), ignored=(), own_list=True)
+_NO_FILES = Packing(folder="", sources=(), ignored=(), own_list=True)
 _ARRAY = Recognised(kind="docarray", packing=_NO_FILES)
 
 
@@ -289,6 +295,8 @@ def _tell_ignored(session: Session, packing: Packing) -> None:
 def _target(session: Session, order: Order, packing: Packing, found: Recognised) -> _Target:
     wanted = next((name for name in (order.name, order.force_update, found.name) if name is not None), None)
     if wanted is None:
+        if order.documents is not None:
+            raise UsageError("documents are pushed under a name", hint='lhub.push(docs, "alice/x")')
         how = "" if packing.file else ", or metas.name in the folder's config.yml"
         raise UsageError(f"{order.path} does not say its name", hint=f"lhub push PATH NAME{how}")
     namespace, name = parse_name(wanted)
@@ -302,6 +310,8 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
     kind = "files" if as_files else found.kind  # any folder or file may go on as files
     if not place.stands:
         place = replace(place, maker=True, kind=kind)
+    if as_files and found.kind != kind:
+        session.notes(f"{order.path} is of kind {found.kind}; {resource.name} holds files, so it goes there as files")
     travels = found.packing if kind == found.kind else packing
     return _Target(packing=travels, found=found, place=place, resource=resource, kind=kind, documents=order.documents)
 

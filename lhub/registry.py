@@ -142,7 +142,7 @@ class Registry:
         *,
         tags: Iterable[str] = (),
         protected_tags: Iterable[str] = (),
-        public: bool = False,
+        public: bool | None = None,
         private: bool = False,
         force_update: str | None = None,
         secret: str | None = None,
@@ -190,7 +190,7 @@ class Registry:
         *,
         tags: Iterable[str] = (),
         protected_tags: Iterable[str] = (),
-        public: bool = False,
+        public: bool | None = None,
         private: bool = False,
         force_update: str | None = None,
         secret: str | None = None,
@@ -641,10 +641,12 @@ def _words(given: Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
 
 
-def _visibility(public: bool, private: bool) -> str | None:
+def _visibility(public: bool | None, private: bool) -> str | None:
     if public and private:
         raise UsageError("--public and --private exclude each other", hint="give one of them, or none")
-    return "public" if public else "private" if private else None
+    if private or public is False:  # as docarray's own push understood it
+        return "private"
+    return "public" if public else None
 
 
 def _ref(ref: str | Ref) -> Ref:

@@ -169,8 +169,7 @@ def _known(session: Session, resource: Resource, version: str | None) -> Known:
     try:
         if version is None:
             return Known(resource.kind() or "damaged", 0)
-        known = session.index.get(version)
-        if known and (known.length is not None or known.kind != "docarray"):  # an index of an lhub before that
+        if known := session.index.get(version):
             return known
         with resource.opened(version, patient=False) as opened:
             opened.manifest_text()  # is what was published
@@ -294,11 +293,14 @@ def documents_of(session: Session, ref: Ref, most: int = 3) -> Sequence[Sequence
         form, path = form_told(version.manifest().about), version.single()
         if form is None or path is None:
             return ()
-        with version.file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
-            try:
-                return tuple(first_documents(file, form, most))
-            except (ValueError, ImportError):  # damaged, or of lz4 that is not here: what the manifest tells stands
-                return ()
+        # damaged, of documents too large to look into, or of lz4 that is not here: what the manifest tells stands
+        with (
+            suppress(ValueError, ImportError, Corrupt),
+            version.file(path) as descriptor,
+            os.fdopen(os.dup(descriptor), "rb") as file,
+        ):
+            return tuple(first_documents(file, form, most))
+        return ()
 
 
 # an Executor, to be used

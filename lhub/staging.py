@@ -37,7 +37,7 @@ from lhub.layout import (
     is_version,
 )
 from lhub.lock import held, is_free
-from lhub.manifest import LARGE, Manifest, manifest_of
+from lhub.manifest import LARGE, Manifest, manifest_of, read_canonical
 from lhub.opening import GONE, digest_of, digest_text, is_folder, listed, open_file, paths_below
 from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
@@ -190,8 +190,14 @@ class Staging:
         text = manifest.to_text().encode()
         if len(text) > LARGE:
             raise UsageError(
-                f"{len(tree.executable)} executable files give a manifest of {len(text)} bytes, {LARGE} are allowed",
+                f"a manifest of {len(text)} bytes would be needed, {LARGE} are allowed: it has {len(tree.executable)} "
+                "executable files to tell of, and what the kind knows",
                 hint="put them into an archive, or take away execute bits that nobody needs",
+            )
+        if read_canonical(text) is None:
+            raise LhubError(
+                "what this version's manifest would tell cannot be read again",
+                hint="please report it; nothing was changed",
             )
         return self.finish(_staged(manifest, text, sums, tree))
 

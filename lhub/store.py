@@ -309,9 +309,10 @@ class Version:
     def single(self) -> str | None:
         """The path of the file that was pushed by itself, and is pulled so; None for a folder."""
         manifest = self.manifest()
-        if manifest.count != 1 or (manifest.kind != "docarray" and "file" not in manifest.about):
+        if manifest.count != 1 or manifest.kind not in ("docarray", "files"):
             return None
-        return next(iter(self.sums()), None)
+        path = next(iter(self.sums()), None)
+        return path if manifest.kind == "docarray" or manifest.about.get("file") == path else None
 
     @contextmanager
     def file(self, path: str) -> Iterator[int]:

@@ -126,3 +126,28 @@ def test_where_docarray_has_no_stores_the_sentence_says_what_to_install() -> Non
     code = f"import sys; {hide}import lhub\n{store}"
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False, capture_output=True, text=True)
     assert ran.stdout == 'pip install "lhub[docarray]"\n'
+
+
+@new_only
+def test_a_tag_in_the_name_is_the_tag_that_is_pushed_and_pulled() -> None:
+    for tag in ("v1", "v2"):
+        told = DocList[TextDoc]([TextDoc(text=tag)]).push(f"lhub://alice/x:{tag}")
+        assert told["tags"] == [tag]
+    assert [DocList[TextDoc].pull(f"lhub://alice/x:{tag}")[0].text for tag in ("v1", "v2")] == ["v1", "v2"]
+
+
+@new_only
+def test_nothing_but_arrays_is_deleted() -> None:
+    lhub.push(PROJECT / "LICENSE", "alice/text")
+    with pytest.raises(FileNotFoundError, match="alice/text is no array here"):
+        LhubDocStore.delete("alice/text")
+    assert LhubDocStore.delete("alice/text", missing_ok=True) is False
+    assert lhub.path("alice/text")
+
+
+@new_only
+def test_what_older_docarrays_also_say_is_heeded() -> None:
+    """docarray 0.30 gives its stores `public`, `show_progress` and `branding`."""
+    docs = DocList[TextDoc]([TextDoc(text="a")])
+    assert LhubDocStore.push(docs, "alice/x", False, False, None)["visibility"] == "private"
+    assert LhubDocStore.push_stream(iter(docs), "alice/y", True, False, None)["visibility"] == "public"

@@ -138,3 +138,38 @@ def test_a_file_and_a_folder_of_it_are_two_versions(registry: Registry, tmp_path
     folder = write_tree(tmp_path / "src", {"model.bin": "one"})
     pushed = [registry.push(what, "alice/weights").version for what in (folder, folder / "model.bin", folder)]
     assert (pushed[0] == pushed[2], pushed[0] == pushed[1]) == (True, False)
+
+
+def test_what_stood_there_is_put_back_when_a_file_cannot_take_its_place(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.push(write_tree(tmp_path / "src", {"model.bin": "new"}) / "model.bin", "alice/weights")
+    write_tree(tmp_path, {"mine": "precious"})
+    rename, calls = os.rename, []
+
+    def failing(source: str, target: str) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise IsADirectoryError(21, "Is a directory", target)
+        rename(source, target)
+
+    monkeypatch.setattr("lhub.fetch.os.rename", failing)
+    with pytest.raises(IsADirectoryError):
+        registry.pull("alice/weights", tmp_path / "mine", force=True)
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["mine", "registry", "src"]
+
+
+def test_a_file_never_replaces_a_folder(registry: Registry, tmp_path: Path) -> None:
+    registry.push(write_tree(tmp_path / "src", {"model.bin": "new"}) / "model.bin", "alice/weights")
+    write_tree(tmp_path, {"out/weights.bin/mine": "precious"})
+    with pytest.raises(Conflict, match="is a folder, what is pulled a file"):
+        registry.pull("alice/weights", tmp_path / "out", force=True)
+    assert read_tree(tmp_path / "out") == {"weights.bin/mine": b"precious"}
+
+
+@pytest.mark.parametrize("name", ["x.a b", "x.é", "x." + "y" * 200, "x.tar.a b.gz"])
+def test_an_ending_that_is_none_is_left_out(registry: Registry, tmp_path: Path, name: str) -> None:
+    registry.push(write_tree(tmp_path / "src", {name: "new"}) / name, "alice/weights")
+    (tmp_path / "out").mkdir()
+    assert registry.pull("alice/weights", tmp_path / "out").path == f"{tmp_path}/out/weights"

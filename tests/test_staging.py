@@ -454,7 +454,7 @@ def test_a_push_that_fails_leaves_no_staging(registry: Registry, folder: Path) -
     def fail() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+    with pytest.raises(LhubError, match=os.strerror(errno.ENOSPC)):
         as_caller(registry, "alice", pen=Hooked(lambda verb, path: path.endswith("SHA256SUMS"), fail)).push(folder, "X")
     assert [name for name in os.listdir(inside(registry) / "versions") if name.startswith(SCRATCH)] == []
     assert whole(registry, write_tree(folder, {"changes.txt": "1"}))

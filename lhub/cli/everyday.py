@@ -13,14 +13,15 @@ from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 
 if TYPE_CHECKING:
+    from lhub.names import Ref
     from lhub.orders import Planned, Pushed
-    from lhub.shelf import Listed
+    from lhub.shelf import Listed, Shown
 
 
 @click.command("push")
 @click.argument("path", metavar="PATH")
 @click.argument("name", required=False)
-@click.option("--public", is_flag=True, help="Let everybody pull it (what a first push does anyway).")
+@click.option("--public", is_flag=True, default=None, help="Let everybody pull it (what a first push does anyway).")
 @click.option("--private", is_flag=True, help="Let nobody else see it.")
 @click.option("-t", "--tag", "--tags", "tags", metavar="TAG", multiple=True, help="A tag; may be given again. [latest]")
 @click.option("--protected-tag", "protected_tags", metavar="TAG", multiple=True, help="A tag that never moves again.")
@@ -261,7 +262,7 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
     """
     here = registry(ctx, root)
     shown = here.show(ref)
-    first = here.documents(ref) if shown.kind == "docarray" else ()
+    first = here.documents(_as_shown(ref, shown.version)) if shown.kind == "docarray" else ()
     if as_json:
         show.as_json(shown.to_dict() | ({"documents": [dict(document) for document in first]} if first else {}))
         return
@@ -281,6 +282,24 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
             click.echo(f"  {show.clean(f'{name}: {text}', lines=False)}")
     if shown.kind == "executor":
         _print_uses(ref, here.path(ref))
+    if shown.kind == "docarray":
+        _print_load(shown)
+
+
+def _as_shown(typed: str, version: str) -> Ref:
+    """The reference that was typed, at the version that it meant a moment ago."""
+    from lhub.names import parse_ref  # cheap, but for this only
+
+    return replace(parse_ref(typed), tag=None, at=None, version=version)
+
+
+def _print_load(shown: Shown) -> None:
+    """What to paste to have the documents of an array again; docarray's own call where it has to be told the form."""
+    about = shown.manifest.get("about", {})
+    click.echo("load it, with docarray:")
+    click.echo(f'  Python:    lhub.load("{shown.name}@{shown.version[:12]}")')
+    words = [f'{key}="{about[key]}"' for key in ("protocol", "compress") if isinstance(about.get(key), str)]
+    click.echo(show.clean(f"  its file:  load_binary(FILE, {', '.join(words)})", lines=False))
 
 
 def _about_lines(key: str, value: Any) -> Iterator[str]:
@@ -298,7 +317,9 @@ def _word(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _item(item: dict[str, Any]) -> str:
+def _item(item: Any) -> str:
+    if not isinstance(item, dict):  # of somebody else's making
+        return str(item)
     if "name" not in item:
         return _endpoint(item)
     return _field(item) if "shape" in item or "dtype" in item else _argument(item)
@@ -318,7 +339,8 @@ def _argument(item: dict[str, Any]) -> str:
 
 
 def _endpoint(item: dict[str, Any]) -> str:
-    return f"{', '.join(map(str, item.get('on', ['all other requests'])))} -> {item.get('method')}"
+    on = item.get("on", ["all other requests"])
+    return f"{', '.join(map(str, on)) if isinstance(on, list) else on} -> {item.get('method')}"
 
 
 def _print_uses(typed: str, folder: str) -> None:

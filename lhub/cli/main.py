@@ -85,7 +85,7 @@ class Commands(click.Group):
 @click.option("--root", metavar="DIR", help="The registry (default: LHUB_ROOT, then ~/.lhub/registry).")
 @click.pass_context
 def lhub(ctx: click.Context, root: str | None) -> None:
-    """A registry for Executors and model folders that is nothing but a directory tree.
+    """A registry for Executors, arrays of documents and model files that is nothing but a directory tree.
 
     \b
     Example:

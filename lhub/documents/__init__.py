@@ -8,24 +8,27 @@ smaller), which its `load_binary` reads as well; it is written and read document
 from __future__ import annotations
 
 import gc
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from itertools import chain, islice
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
-from lhub.errors import Corrupt, LhubError, ToolMissing, UsageError
-from lhub.kinds.docarray import STEM, WRITERS, Summary, generation_of_writer, pickled_stream
-from lhub.kinds.forms import HEADER, Form, documents
+from lhub.errors import Conflict, Corrupt, LhubError, ToolMissing, UsageError, clean
+from lhub.kinds.docarray import STEM, WRITERS, Summary, generation_of_writer
+from lhub.kinds.forms import HEADER, Form, documents, opened
 from lhub.kinds.shapes import NEW, OLD
+from lhub.store import Deleted, Vanished
 
 if TYPE_CHECKING:
     from lhub.documents.codec import Codec
 
 _SAMPLE = 128
 """Documents by which is decided whether to compress."""
+_SAMPLED = 1 << 20
+"""Bytes of them that are enough."""
 _PORTION = 1 << 17
 """Bytes that are written at once; more would count in the memory that a stream takes."""
 _LONGEST = (1 << 32) - 1
@@ -80,7 +83,7 @@ class Documents:
         self.library = library()
         self.codec = self.library.codec()
         self.docs = _iterable(docs, self.codec.document)
-        self.total = len(docs) if hasattr(docs, "__len__") else None
+        self.total = _length(docs)
         self.show_progress = show_progress
         self.form = Form(self.library.generation, "protobuf")
         self.summary = Summary()
@@ -88,8 +91,8 @@ class Documents:
 
     @property
     def gone(self) -> bool:
-        """Whether it was an iterator, and has been written once."""
-        return self._begun and iter(self.docs) is self.docs
+        """Whether it has been written, and may not give the same again: only what has places is sure to."""
+        return self._begun and not hasattr(type(self.docs), "__getitem__")
 
     @property
     def path(self) -> str:
@@ -112,7 +115,7 @@ class Documents:
         """The payload piece by piece: what will be `head()` if the length is as told, then the documents."""
         self.summary, self._begun = Summary(), True
         rows = self._rows()
-        first = list(islice(rows, _SAMPLE))
+        first = _sample(rows)
         self.form = Form(self.library.generation, "protobuf", "zlib" if _shrinks(first) else None)
         yield self._head(self.total or 0)
         portion: list[bytes] = []
@@ -133,7 +136,7 @@ class Documents:
     def _rows(self) -> Iterator[bytes]:
         """Each document's bytes, counted and described on its way."""
         encode, add = self.codec.encode, self.summary.add
-        for number, document in enumerate(self.docs):
+        for number, document in enumerate(_theirs(self.docs)):
             if not isinstance(document, self.codec.document):
                 raise UsageError(
                     f"item {number} is of type {type(document).__name__}, not a document of docarray",
@@ -142,9 +145,9 @@ class Documents:
             try:
                 data, shape = encode(document)
             except LhubError as error:
-                raise UsageError(f"document {number} cannot be written: {error}") from None
+                raise UsageError(f"document {number} cannot be written: {error}", hint=_HOLDS) from None
             except Exception as error:  # docarray's, protobuf's and numpy's, of any class
-                raise UsageError(f"document {number} cannot be written: {_said(error)}") from error
+                raise UsageError(f"document {number} cannot be written: {_said(error)}", hint=_HOLDS) from error
             add(shape)
             yield data
 
@@ -158,14 +161,51 @@ def _iterable(docs: Any, document: type) -> Iterable[Any]:
     return docs
 
 
+def _length(docs: Any) -> int | None:
+    try:
+        return len(docs)
+    except TypeError:  # also of what has the word, but around a generator
+        return None
+
+
+def _theirs(docs: Iterable[Any]) -> Iterator[Any]:
+    """The caller's documents; what his own iterator meets in a registry is none of this push's affair."""
+    try:
+        yield from docs
+    except (Deleted, Vanished) as error:
+        raise Conflict(str(error), hint=error.hint) from error
+
+
+def _sample(rows: Iterator[bytes]) -> list[bytes]:
+    """The first documents, as many as are needed to see whether they shrink."""
+    sample, size = [], 0
+    for row in rows:
+        sample.append(row)
+        size += len(row)
+        if len(sample) == _SAMPLE or size > _SAMPLED:
+            break
+    return sample
+
+
 def _shrinks(sample: list[bytes]) -> bool:
     """Whether docarray's own way, gzip for each document, would need fewer bytes than none."""
     return sum(len(zlib.compress(data)) + _GZIP for data in sample) < sum(map(len, sample))
 
 
+_HOLDS = "a document holds texts, numbers, bytes, tensors, lists, dicts and documents"
+_FIELD = re.compile("Field `[^`]{1,100}` is problematic")
+
+
 def _said(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(" ".join(map(str, error.args)).split())[:300] or type(error).__name__
+    """What an error says, in one line without the values that it met."""
+    where = ", ".join(_FIELD.findall(" ".join(map(str, error.args))))
+    if isinstance(error, UnicodeError):
+        why = "a text is no Unicode"
+    elif callable(faults := getattr(error, "errors", None)):  # pydantic's
+        why = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults()[:8])
+    else:
+        why = _FIELD.sub("", " ".join(map(str, error.args)) or type(error).__name__)
+    return clean(" ".join(f"{where} {why}".split()), lines=False)[:300]
 
 
 # out of a version
@@ -194,7 +234,7 @@ class Loading:
                 f"reads a {_NAMES[here.generation]} only",
                 hint=f'pip install "docarray{wanted}", in an environment of its own',
             )
-        if self.form.is_pickle and not self.allow_pickle and self.form != Form(NEW, "pickle-array", self.form.compress):
+        if self.form.is_pickle and not self.allow_pickle:
             raise UsageError(
                 f"{self.name} was saved as a pickle, which can run any code when it is loaded",
                 hint="allow_pickle=True, if you trust whoever pushed it",
@@ -206,13 +246,16 @@ class Loading:
         codec = library().codec()
         try:
             if self.form.is_pickle:
-                yield from self._unpickled(file, codec)
+                yield from self._unpickled(file)
                 return
-            decode = codec.decoder(self.doc_type)
+            decode, count = codec.decoder(self.doc_type), 0
             with codec.progress("Loading", self.length, show=self.show_progress) as advance:
-                for number, data in enumerate(documents(file, self.form)):
+                for data in documents(file, self.form):
                     advance(len(data))
-                    yield self._decoded(decode, data, number)
+                    yield self._decoded(decode, data, count)
+                    count += 1
+            if self.length not in (None, count):
+                raise ValueError(f"its manifest tells of {self.length} documents, {count} are there")
         except ValueError as error:
             raise Corrupt(f"{self.name} is no whole array: {error}", hint="it was published so") from None
         except ImportError as error:
@@ -224,26 +267,24 @@ class Loading:
         except Exception as error:  # pydantic's, protobuf's and numpy's, of any class
             wanted = getattr(self.doc_type, "__name__", "a document")
             raise UsageError(
-                f"document {number} of {self.name} does not fit {wanted}: {_said(error) or str(error)[:300]}",
+                f"document {number} of {self.name} does not fit {wanted}: {_said(error)}",
                 hint=f"lhub show {self.name} tells its fields",
             ) from error
 
-    def _unpickled(self, file: IO[bytes], codec: Codec) -> Iterator[Any]:
-        """A pickle's documents: those of a DocList lie in it as a stream, so nothing of it is run."""
-        if self.form.generation == NEW and self.form.in_one:
-            stream = BytesIO(pickled_stream(next(documents(file, self.form))))
-            decode = codec.decoder(self.doc_type)
-            for number, data in enumerate(documents(stream, Form(NEW, "protobuf"))):
-                yield self._decoded(decode, data, number)
-            return
-        import pickle  # the caller trusts it
+    def _unpickled(self, file: IO[bytes]) -> Iterator[Any]:
+        """A pickle's documents; the caller trusts it."""
+        import pickle
 
-        for data in documents(file, self.form):
-            loaded = pickle.loads(data)  # noqa: S301 (as said)
+        try:
             if self.form.in_one:
-                yield from loaded
+                yield from pickle.load(opened(file, self.form))  # noqa: S301 (as said)
             else:
-                yield loaded
+                yield from map(pickle.loads, documents(file, self.form))
+        except Exception as error:  # of any class: a pickle runs what it says
+            raise UsageError(
+                f"{self.name} cannot be unpickled here: {_said(error)}",
+                hint="define or import the classes of its documents first",
+            ) from error
 
     def array(self, file: IO[bytes]) -> Any:
         """The array itself."""

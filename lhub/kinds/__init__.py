@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO
 
 from lhub.folder import Packing, Source
@@ -44,7 +45,11 @@ def _file(packing: Packing) -> Recognised:
     """What one file is, by what it begins with."""
     with _opened(packing) as file:
         about = docarray.look(file, str(packing.file))
-    return files(packing) if about is None else Recognised(kind="docarray", packing=packing, about=about)
+    form = docarray.form_told(about) if about is not None else None
+    if about is None or form is None:
+        return files(packing)
+    payload = replace(packing.sources[0], path=f"{docarray.STEM}{form.endings}")
+    return Recognised(kind="docarray", packing=replace(packing, sources=(payload,)), about=about)
 
 
 @contextmanager

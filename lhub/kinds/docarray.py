@@ -7,22 +7,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from itertools import islice
 from typing import IO, Any
 
 from lhub.errors import UsageError
-from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, form_of
-from lhub.kinds.pickled import skeleton
+from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, form_of, opened
+from lhub.kinds.pickled import KEPT, Begun, skeleton
 from lhub.kinds.shapes import NEW, OLD, Kind, Shape, Shapes, pickled_shape, values_of
 
 STEM = "documents"
 """What the file of an array is called, before its endings, where it was no file before."""
 WRITERS = {OLD: "<0.30", NEW: ">=0.30"}
 """Which docarray writes, and reads, a generation."""
-_MOST_FIELDS = 256
-"""Fields that a manifest tells of."""
+_VERSION = r"[0-9]{1,4}(\.[0-9a-z]{1,12}){1,5}"
+_MOST_FIELDS, _LONGEST_NAME = 256, 256
+"""Fields that a manifest tells of, and characters of their names."""
 _LOOKED_AT = 8 << 20
 """Bytes of a document whose values are shown."""
 
@@ -37,8 +39,11 @@ def look(file: IO[bytes], name: str) -> dict[str, Any] | None:
         for shape in _shapes(file, form):
             summary.add(shape)
     except ValueError as error:
+        if form.protocol == "protobuf-array":  # which has no head: other messages may begin alike
+            return None
         raise UsageError(
-            f"{name} is an array of documents that is not whole: {error}", hint="write it again with save_binary"
+            f"{name} is an array of documents that is not whole: {error}",
+            hint="write it again with save_binary; in a folder of its own it can be pushed as it is",
         ) from None
     return summary.about(form, WRITERS[form.generation])
 
@@ -46,8 +51,10 @@ def look(file: IO[bytes], name: str) -> dict[str, Any] | None:
 def form_told(about: Mapping[str, Any]) -> Form | None:
     """How an array is written, by its manifest; None where that does not tell."""
     writer, protocol, compress = (about.get(key) for key in ("docarray", "protocol", "compress"))
-    known = protocol in PROTOCOLS and compress in (None, *COMPRESSIONS)
-    return Form(generation_of_writer(writer), str(protocol), compress) if isinstance(writer, str) and known else None
+    known = isinstance(writer, str) and (writer in WRITERS.values() or re.fullmatch(_VERSION, writer))
+    if not known or protocol not in PROTOCOLS or compress not in (None, *COMPRESSIONS):
+        return None
+    return Form(generation_of_writer(str(writer)), str(protocol), compress)
 
 
 def generation_of_writer(writer: str) -> int:
@@ -75,6 +82,7 @@ class Summary:
         self.length = 0
         self.homogeneous = True
         self.fields: dict[str, Kind] = {}
+        self._first: Mapping[str, str] = {}
         self._last: Shape | None = None
 
     def add(self, shape: Shape) -> None:
@@ -83,13 +91,15 @@ class Summary:
         if shape == self._last:
             return
         self._last = shape
-        kinds = dict(shape)
-        if self.length > 1 and _types(kinds) != _types(self.fields):
+        types = {name: kind.type for name, kind in shape}
+        if self.length == 1:
+            self._first = types
+        elif types != self._first:
             self.homogeneous = False
-        for name, kind in kinds.items():
+        for name, kind in sorted(shape, key=_name):
             if name in self.fields:
                 self.fields[name] = _either(self.fields[name], kind)
-            elif len(self.fields) < _MOST_FIELDS:
+            elif len(self.fields) < _MOST_FIELDS and len(name) <= _LONGEST_NAME:
                 self.fields[name] = kind
 
     def about(self, form: Form, writer: str) -> dict[str, Any]:
@@ -97,15 +107,15 @@ class Summary:
         told: dict[str, Any] = {
             "length": self.length,
             "homogeneous": self.homogeneous,
-            "fields": [_field(name, kind) for name, kind in self.fields.items()],
+            "fields": [_field(name, kind) for name, kind in sorted(self.fields.items(), key=_name)],
             "docarray": writer,
             "protocol": form.protocol,
         }
         return told | ({"compress": form.compress} if form.compress else {})
 
 
-def _types(kinds: Mapping[str, Kind]) -> dict[str, str]:
-    return {name: kind.type for name, kind in kinds.items()}
+def _name(field: tuple[str, Kind]) -> str:
+    return field[0]
 
 
 def _either(one: Kind, other: Kind) -> Kind:
@@ -133,31 +143,28 @@ def _field(name: str, kind: Kind) -> dict[str, Any]:
 
 def _shapes(file: IO[bytes], form: Form) -> Iterator[Shape]:
     """What each document holds."""
-    shapes = Shapes(form.generation)
-    for data in documents(file, form):
-        if not form.is_pickle:
-            yield shapes.of(data)
-        elif form.in_one:
-            yield from _pickled_shapes(data, form.generation)
-        else:
-            yield _pickled_document(skeleton(data))
+    if form.is_pickle and form.in_one:
+        yield from _pickled_shapes(skeleton(opened(file, form)), form.generation)
+    elif form.is_pickle:
+        yield from (_pickled_document(skeleton(BytesIO(data))) for data in documents(file, form))
+    else:
+        yield from map(Shapes(form.generation).of, documents(file, form))
 
 
-def pickled_stream(pickle: bytes) -> bytes:
-    """The stream of documents in the pickle of a DocList (``docarray.unpickle_doclist(type, stream)``)."""
-    given: tuple[Any, ...] = getattr(skeleton(pickle), "given", ())
-    if len(given) != 2 or not isinstance(given[1], bytes):
-        raise ValueError("its pickle holds no documents")
-    return given[1]
-
-
-def _pickled_shapes(pickle: bytes, generation: int) -> Iterator[Shape]:
-    """The documents of a pickled array: of a DocList their stream, of a DocumentArray the states of its documents."""
+def _pickled_shapes(array: Any, generation: int) -> Iterator[Shape]:
+    """The documents of a pickled array: of a DocList those of its stream, of a DocumentArray what their data hold."""
     if generation == NEW:
-        stream = BytesIO(pickled_stream(pickle))
-        yield from map(Shapes(NEW).of, documents(stream, Form(NEW, "protobuf")))
+        given: tuple[Any, ...] = getattr(array, "given", ())
+        if len(given) == 2 and isinstance(given[1], Begun):
+            raise UsageError(
+                f"this DocList was saved as a pickle of more than {KEPT >> 20} MiB, which nobody can look into",
+                hint='docs.save_binary(file, protocol="protobuf") writes it document by document',
+            )
+        if len(given) != 2 or not isinstance(given[1], bytes):
+            raise ValueError("its pickle holds no documents")
+        yield from map(Shapes(NEW).of, documents(BytesIO(given[1]), Form(NEW, "protobuf")))
         return
-    state = getattr(skeleton(pickle), "state", None)
+    state = getattr(array, "state", None)
     items = state.get("_data") if isinstance(state, dict) else None
     if not isinstance(items, list):
         raise ValueError("it holds no documents in memory")
@@ -170,4 +177,5 @@ def _pickled_document(document: Any) -> Shape:
         state = getattr(state["_data"], "state", None)
     elif isinstance(state, dict) and "__dict__" in state:  # pydantic
         state = state["__dict__"]
-    return pickled_shape(state)
+    shape: Shape = state if isinstance(state, tuple) else pickled_shape(state)
+    return shape

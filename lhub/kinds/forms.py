@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, cast
 
-from lhub.kinds.pickled import is_docarray, is_document
+from lhub.kinds.pickled import first_named, is_document
 from lhub.kinds.protobuf import varint
 from lhub.kinds.shapes import generation_of
 
@@ -34,6 +34,8 @@ HEADER = 9
 """Bytes of a version and a count."""
 _HEAD = 512
 _PORTION = 1 << 20
+_FIRST = 256 << 20
+"""Bytes of the first document, by which an array is recognised."""
 _FIELD, _LENGTH = 10, 11
 """The byte that begins a message of field 1, and the most bytes that it takes together with its length."""
 
@@ -45,6 +47,8 @@ _MAGIC = {
     "zlib": (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
 }
 COMPRESSIONS = tuple(_MAGIC)
+_DAMAGE = (OSError, EOFError, RuntimeError, MemoryError, lzma.LZMAError, zlib.error)
+"""What the libraries raise for what does not expand, or for what says that it needs more memory than there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,7 @@ class Form:
 def form_of(file: IO[bytes]) -> Form | None:
     """The form of the array in a file; None for a file of anything else."""
     whole = _compression(_begin(file))
-    # what only looked compressed, or has no lz4 here, is no array
-    with suppress(ValueError, OSError, EOFError, ImportError, lzma.LZMAError, zlib.error):
+    with suppress(ValueError, ImportError, *_DAMAGE):  # what only looked compressed, or has no lz4 here, is no array
         return _form(_expanded_file(file, whole), whole)
     return None
 
@@ -87,12 +90,13 @@ def _begin(file: IO[bytes]) -> bytes:
 
 def _form(file: IO[bytes], whole: str | None) -> Form | None:
     head = file.read(_HEAD)
-    if is_docarray(head):
-        return Form(1 if b"docarray.array" in head[:64] else 2, "pickle-array", whole)
+    if named := first_named(head):
+        array = 1 if named.startswith("docarray.array.") else 2 if named.startswith("docarray.unpickle_") else 0
+        return Form(array, "pickle-array", whole) if array else None
     if head[:1] in (b"\1", b"\2") and whole is None:
         return _stream_form(file, head)
     if head[:1] == b"\n":
-        generation = generation_of(next(_parts(file, head)))
+        generation = generation_of(next(_parts(file, head, limit=_FIRST)))
         return Form(generation, "protobuf-array", whole) if generation else None
     return None
 
@@ -101,16 +105,16 @@ def _stream_form(file: IO[bytes], head: bytes) -> Form | None:
     file.seek(HEADER)
     if head[1:HEADER] == bytes(8) and len(head) == HEADER:
         return Form(head[0], "protobuf")
-    first = next(_items(file, 1))
+    first = next(_items(file, 1, _FIRST))
     compress = _compression(first)
-    content = expand(first, compress)
+    content = expand(first, compress, limit=_FIRST)
     if is_document(content):
         return Form(head[0], "pickle", compress)
     return Form(head[0], "protobuf", compress) if generation_of(content) == head[0] else None
 
 
 def documents(file: IO[bytes], form: Form, *, limit: int = 0) -> Iterator[bytes]:
-    """Each document's bytes, expanded; of a `pickle-array` the one pickle.
+    """Each document's bytes, expanded; of a `pickle-array` there is none by itself.
 
     ValueError for what is not whole, and for a document of more than `limit` bytes, if that is given.
     """
@@ -122,14 +126,9 @@ def documents(file: IO[bytes], form: Form, *, limit: int = 0) -> Iterator[bytes]
         if file.read(1):
             raise ValueError(f"there is more behind its {count} documents")
         return
-    file.seek(0)
-    inside = _expanded_file(file, form.compress)
     try:
-        if form.is_pickle:
-            yield inside.read()
-        else:
-            yield from _parts(inside, limit=limit)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        yield from _parts(opened(file, form), limit=limit)
+    except _DAMAGE as error:
         raise ValueError(f"it does not expand: {error}") from None
 
 
@@ -194,7 +193,7 @@ def expand(data: bytes, compress: str | None, *, limit: int = 0) -> bytes:
         return data
     try:
         return _begun(data, compress, limit) if limit else _expanders(compress)(data)
-    except (OSError, EOFError, RuntimeError, lzma.LZMAError, zlib.error) as error:
+    except _DAMAGE as error:
         raise ValueError(f"a document does not expand: {error}") from None
 
 
@@ -223,6 +222,11 @@ def _begun(data: bytes, compress: str, limit: int) -> bytes:
     if compress == "lzma":
         return lzma.LZMADecompressor().decompress(data, limit)
     return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, limit)  # of both headers
+
+
+def opened(file: IO[bytes], form: Form) -> IO[bytes]:
+    """The file of an array that is one message or pickle, as it is inside."""
+    return _expanded_file(file, form.compress)
 
 
 def _expanded_file(file: IO[bytes], whole: str | None) -> IO[bytes]:

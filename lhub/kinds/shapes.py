@@ -10,7 +10,7 @@ document of neither is a ValueError.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lhub.kinds.protobuf import BYTES, FOUR, VARINT, fields, varint
@@ -68,8 +68,12 @@ _NEW = {
 }
 _TYPE = 13
 NONE = Kind("none")
+_COUNTED = ("int", "bool")
+"""What is written as a varint, which ends where its bytes say."""
 _KEPT = 4096
 """Bytes of a document that are compared with the next, and lengths of documents of which they are kept."""
+_RANK = 64
+"""Dimensions of a tensor; numpy has as many."""
 _LONGEST = 80
 """Characters of a value that a person is shown."""
 
@@ -88,7 +92,7 @@ class Shapes:
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
-        self._known: dict[int, tuple[Shape, list[tuple[int, int, bytes]]]] = {}
+        self._known: dict[int, tuple[Shape, list[tuple[int, int, bytes]], list[tuple[int, int]]]] = {}
 
     def of(self, document: bytes) -> Shape:
         """The fields of a document; ValueError for what is none."""
@@ -98,14 +102,15 @@ class Shapes:
                 if document[start:end] != same:
                     break
             else:
-                return known[0]
+                if all(varint(document, start, end)[1] == end for start, end in known[2]):
+                    return known[0]
         values = list(_values(document, self.generation))
         shape = tuple((value.name, value.kind) for value in values)
         between = _between(document, [value.free for value in values])
         if sum(end - start for start, end, _ in between) <= _KEPT:
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            self._known[len(document)] = shape, between
+            self._known[len(document)] = shape, between, [value.free for value in values if value.written in _COUNTED]
         return shape
 
 
@@ -135,7 +140,7 @@ def values_of(document: bytes, generation: int) -> Iterator[tuple[str, str]]:
 class _Value(NamedTuple):
     """One field of a document: its name, what it is, how it is written, where its value lies.
 
-    `free` is the part of it that may be anything: of a text all, of a tensor its numbers, of what has parts nothing.
+    `free` is the part of it that may be anything: all, of a tensor its numbers.
     """
 
     name: str
@@ -203,7 +208,7 @@ def _value(data: bytes, written: str, start: int, end: int) -> _Value:
     if written == "ndarray":
         kind, free = _tensor(data, start, end)
     else:
-        kind, free = Kind(written), (start, end if written in ("str", "bytes") else start)
+        kind, free = Kind(written), (start, end)
     return _Value("", kind, written, start, end, free)
 
 
@@ -230,7 +235,14 @@ def _dense(data: bytes, start: int, end: int) -> tuple[str, tuple[int, ...], tup
             while at < last:
                 size, at = varint(data, at, last)
                 shape.append(size)
-    return dtype, tuple(shape), numbers
+    return dtype, _seen(shape), numbers
+
+
+def _seen(sizes: Sequence[Any]) -> tuple[int, ...]:
+    """The sizes of a tensor; ValueError for what none has (docarray writes them in 32 bits)."""
+    if len(sizes) > _RANK or any(type(size) is not int or not 0 <= size < 1 << 32 for size in sizes):
+        raise ValueError("it is no shape of a tensor")
+    return tuple(sizes)
 
 
 _DTYPES = {"f": "float", "i": "int", "u": "uint", "c": "complex", "b": "bool"}
@@ -299,7 +311,6 @@ def _pickled(value: Any) -> Kind:
     state = getattr(value, "state", None)
     if getattr(value, "name", "").endswith("._reconstruct") and isinstance(state, tuple) and len(state) > 2:
         code = next((str(given) for given in getattr(state[2], "given", ()) if isinstance(given, str)), "")
-        shape = tuple(size for size in state[1] if isinstance(size, int)) if isinstance(state[1], tuple) else None
-        return Kind("ndarray", dtype_name(code) or None, shape)
+        return Kind("ndarray", dtype_name(code) or None, _seen(state[1]) if isinstance(state[1], tuple) else None)
     names = {"Stub": getattr(value, "name", "").rpartition(".")[2]}
     return Kind(names.get(type(value).__name__, type(value).__name__))
