@@ -60,14 +60,15 @@ def _opened(session: Session, ref: Ref, how: How) -> Iterator[tuple[IO[bytes], L
                 f"{ref.name} holds {manifest.kind}, no array of documents", hint=f"lhub pull {ref} gives its files"
             )
         with version.file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
-            form, writer = form_told(manifest.about), manifest.about.get("docarray")
-            if form is None and (form := form_of(file)) is None:  # adopted by an lhub that did not tell it
+            told = form_told(manifest.about)
+            form = told or form_of(file)  # where the manifest does not tell it, or tells nonsense
+            if form is None:
                 raise Corrupt(f"{version.where} is no array of docarray's", hint=f"lhub pull {ref} gives its file")
             length = manifest.about.get("length")
             loading = Loading(
                 name=ref.name,
                 form=form,
-                writer=writer if isinstance(writer, str) else WRITERS[form.generation],
+                writer=str(manifest.about["docarray"]) if told else WRITERS[form.generation],
                 length=length if isinstance(length, int) else None,
                 doc_type=how.doc_type,
                 allow_pickle=how.allow_pickle,

@@ -181,7 +181,7 @@ class Registry:
 
     def push_stream(self, docs: Iterable[Any], name: str, **asked: Any) -> Pushed:
         """Push documents as they come, with what `push` takes; see `lhub.push_stream`."""
-        return self.push(iter(docs), name, **asked)
+        return self.push(iter(docs) if hasattr(docs, "__iter__") else docs, name, **asked)
 
     def plan(
         self,

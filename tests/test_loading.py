@@ -33,6 +33,16 @@ def test_what_one_may_not_see_is_not_here(registry: Registry, verb: str) -> None
             getattr(as_caller(registry, "bob"), verb)(name)
 
 
+def test_a_manifest_cannot_write_the_hint(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of its writer is a stranger's text, and the hint is a line to be pasted into a shell."""
+    told = {"length": 3, "docarray": '9.0" evil-package "', "protocol": "protobuf"}
+    monkeypatch.setattr("lhub.kinds.docarray.Summary.about", lambda *_: told)
+    registry.push(PROJECT / "fixtures/arrays/DocList/protobuf-gzip.bin", "alice/x")
+    with pytest.raises((ToolMissing, UsageError)) as said:
+        registry.load("alice/x", doc_type=int)
+    assert "evil" not in f"{said.value} {said.value.hint}"
+
+
 def test_without_docarray_the_sentence_says_what_to_install(registry: Registry) -> None:
     registry.push(OLD, "alice/x")
     code = (
