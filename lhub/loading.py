@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from lhub.documents import WRITERS, Loading
+from lhub.documents import Loading
 from lhub.errors import Corrupt, UsageError
-from lhub.kinds.docarray import form_told
+from lhub.kinds.docarray import WRITERS, form_told
 from lhub.kinds.forms import form_of
 from lhub.names import Ref
 from lhub.opening import digest_of

@@ -293,7 +293,7 @@ def test_whatever_a_document_holds_it_is_read_as_docarray_reads_it(registry: Reg
 def test_a_documents_bytes_are_those_that_docarray_makes_of_it(registry: Registry) -> None:
     from docarray.proto import DocProto
 
-    from lhub.documents import library
+    from lhub.documents.library import library
 
     codec = library().codec()
     for each in MANY:
