@@ -185,7 +185,7 @@ def test_a_push_that_fails_says_why_in_its_task(registry: Registry, hello: Path)
             raise OSError(28, "No space left on device", path)
 
     (hello / "notes.txt").write_text("changed")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(LhubError, match="No space left"):
         as_caller(registry, "alice", pen=Hooked(full)).push(hello)
     (task,) = tasks(registry) - {first.task_id}
     assert [event["type"] for event in events(registry, task)] == ["start", "failed", "failed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -124,8 +125,13 @@ def test_a_lock_that_somebody_holds_exits_7(pushed: Stage, monkeypatch: pytest.M
 
 
 def test_ctrl_c_exits_130_and_nothing_half_done_is_visible(pushed: Stage) -> None:
-    root = pushed.home / ".lhub" / "registry"
-    write_tree(pushed.here / "Big", {f"{n}.bin": os.urandom(1 << 20) for n in range(32)})
+    place = pushed.home / ".lhub" / "registry/alice/Big"
+    write_tree(pushed.here / "Big", {"one.txt": "1"})
+    pushed.lhub("push", "Big", "Big")
+    before = sorted(place.glob(".lhub/versions/*")), pushed.lhub("list").out
+    write_tree(pushed.here / "Big", {"one.txt": "2"})
+    lock = os.open(place / ".lhub/lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # so that the push waits, all of it staged
     with subprocess.Popen(
         [sys.executable, "-m", "lhub", "push", "Big", "Big"],
         cwd=pushed.here,
@@ -134,14 +140,15 @@ def test_ctrl_c_exits_130_and_nothing_half_done_is_visible(pushed: Stage) -> Non
         stderr=subprocess.PIPE,
         text=True,
     ) as push:
-        while push.poll() is None and not [*root.glob("alice/Big/.lhub/versions/.tmp.*/files/1.bin")]:
-            pass
+        while push.poll() is None and not [*place.glob(".lhub/versions/.tmp.*/manifest.yaml")]:
+            time.sleep(0.01)
         push.send_signal(signal.SIGINT)
         out, err = push.communicate(timeout=30)
+    os.close(lock)
     assert push.returncode in (130, -signal.SIGINT)  # the same to a shell; Python's own end by the signal is the second
     assert (out, err.strip()) == ("", "lhub: interrupted")
-    assert "Big" not in pushed.lhub("list").out
-    assert [*root.glob("alice/Big/.lhub/versions/*")] == [*root.glob("alice/Big/.lhub/versions/.tmp.*")] == []
+    assert (sorted(place.glob(".lhub/versions/*")), pushed.lhub("list").out) == before
+    assert [*place.glob(".lhub/versions/.tmp.*")] == []
 
 
 @pytest.mark.parametrize("words", ["push HelloExecutor -t v2 -t V2", "tag alice/HelloExecutor v2 V2"])

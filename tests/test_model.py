@@ -191,7 +191,7 @@ class House(RuleBasedStateMachine):
                 "/".join(filter(None, place)),
                 tags=tags,
                 protected_tags=protected,
-                public=visibility == "public",
+                public=visibility == "public" or None,
                 private=visibility == "private",
                 secret=secret,
             )
