@@ -59,6 +59,22 @@ def test_without_docarray_the_sentence_says_what_to_install(registry: Registry) 
     assert ran.stdout == '9 pip install "lhub[docarray]"\n' * 2
 
 
+def test_where_docarray_lacks_what_it_writes_with_the_sentence_says_so(registry: Registry) -> None:
+    """docarray asks for protobuf only by an extra of its own."""
+    registry.push(OLD, "alice/x")
+    code = (
+        "import sys; sys.modules['google'] = sys.modules['google.protobuf'] = None\n"
+        "from lhub import Registry, ToolMissing\n"
+        "try: Registry(sys.argv[1], namespace='alice').load('alice/x')\n"
+        "except ToolMissing as error: print(error.hint)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, registry.root], check=True, capture_output=True, text=True
+    )
+    here = find_spec("docarray") is not None
+    assert ("pip install" in ran.stdout, "lhub[docarray]" in ran.stdout) == (True, not here)
+
+
 @pytest.mark.skipif(find_spec("docarray") is not None, reason="docarray is here, tests/test_documents.py loads with it")
 def test_where_there_is_no_docarray_it_is_a_tool_that_is_missing(registry: Registry) -> None:
     registry.push(OLD, "alice/x")

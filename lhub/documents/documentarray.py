@@ -7,6 +7,7 @@ from typing import Any
 
 from docarray import Document, DocumentArray
 from docarray.array.mixins.io.pbar import get_progressbar
+from docarray.proto.docarray_pb2 import DocumentProto
 
 from lhub.documents.codec import bar
 from lhub.errors import UsageError
@@ -30,7 +31,7 @@ class DocumentArrayCodec:
         """See `Codec`."""
         if doc_type is not None:
             raise UsageError("doc_type is the schema of a DocList, this is a DocumentArray", hint="leave it out")
-        return lambda data: Document.from_bytes(data, protocol="protobuf")
+        return lambda data: Document.from_protobuf(DocumentProto.FromString(data))
 
     def array(self, documents: Iterator[Any], doc_type: Any) -> Any:
         """See `Codec`."""

@@ -24,14 +24,20 @@ class Library:
     generation: int
 
     def codec(self) -> Codec:
-        """How it writes and reads a document."""
-        if self.generation == OLD:
-            from lhub.documents.documentarray import DocumentArrayCodec
+        """How it writes and reads a document; ToolMissing where it lacks a library of its own."""
+        try:
+            if self.generation == OLD:
+                from lhub.documents.documentarray import DocumentArrayCodec
 
-            return DocumentArrayCodec()
-        from lhub.documents.doclist import DocListCodec
+                return DocumentArrayCodec()
+            from lhub.documents.doclist import DocListCodec
 
-        return DocListCodec()
+            return DocListCodec()
+        except ImportError as error:
+            why = str(error).splitlines()[0].strip()
+            raise ToolMissing(
+                f"docarray {self.version} here lacks a library: {why}", hint="pip install protobuf"
+            ) from None
 
 
 def library() -> Library:
