@@ -88,7 +88,7 @@ def plan(session: Session, order: Order) -> Planned:
 
 @dataclass(kw_only=True)
 class _Going:
-    """A push on its way; `work` is its task, `tasks` holds the locks of that and of those that were left."""
+    """A push on its way; `works` are its task, wherever its resource was made anew, `tasks` holds their locks."""
 
     session: Session
     order: Order
@@ -97,7 +97,7 @@ class _Going:
     fault: UsageError | None
     task: str
     target: _Target | None = None
-    work: Task | None = None
+    works: list[Task] = field(default_factory=list)
     tasks: ExitStack = field(default_factory=ExitStack)
     process: int = field(default_factory=os.getpid)
 
@@ -138,12 +138,17 @@ class _Going:
             return _push(session, target, self.order, self.task_at(target))
 
     def task_at(self, target: _Target) -> Task:
-        """Its task: the one that runs, or a new one of the same id where the resource was made anew."""
-        if self.work is None or not self.work.stands():
-            if self.work is not None:
-                self.work.left = True
-            self.work = self.tasks.enter_context(self.begun(target))
-        return self.work
+        """Its task: the one that runs, or a new one of the same id where the resource was made anew.
+
+        What was deleted may have been restored meanwhile, with a task of this push in it, whose lock it still holds.
+        """
+        standing = next((work for work in self.works if work.stands()), None)
+        if standing is None:
+            standing = self.tasks.enter_context(self.begun(target))
+            self.works.append(standing)
+        for work in self.works:
+            work.left = work is not standing
+        return standing
 
     def begun(self, target: _Target) -> AbstractContextManager[Task]:
         """The task, in a process of its own if that is asked for and not so yet."""

@@ -353,6 +353,25 @@ def test_a_detached_push_begins_anew_where_its_task_was_deleted_as_it_began(regi
     assert ended(registry, task).state == "succeeded"
 
 
+def test_a_push_goes_on_with_its_task_where_that_came_back_with_its_resource(
+    registry: Registry, hello: Path, tmp_path: Path
+) -> None:
+    """Deleted, made anew, deleted again, and the first restored: its own lock is in there, held by itself."""
+    registry.push(hello)
+    place, first, second = registry.root / "alice/Hello", tmp_path / "first", tmp_path / "second"
+    moves = [[(place, first)], [(place, second), (first, place)]]
+
+    def move(verb: str, path: str) -> None:
+        if verb == "write_new" and path.endswith("SHA256SUMS") and moves:
+            for old, new in moves.pop(0):
+                old.rename(new)
+
+    write_tree(hello, {"notes.txt": "changed"})
+    pushed = as_caller(registry, "alice", pen=Hooked(move)).push(hello)
+    assert (moves, registry.show("alice/Hello").version) == ([], pushed.version)
+    assert state(registry, pushed.task_id) == ("succeeded", "")
+
+
 def has_not_ended(process: int) -> bool:
     """Whether a process still holds what it had open; one that has ended waits, without, for whoever began it."""
     with suppress(FileNotFoundError):
