@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def _work_in_memory() -> None:
 
 
 _work_in_memory()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; all that tests start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

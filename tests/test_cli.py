@@ -124,13 +124,6 @@ def test_a_lock_that_somebody_holds_exits_7(pushed: Stage, monkeypatch: pytest.M
     assert (answer.code, "bob (process 7)" in answer.err) == (7, True)
 
 
-HEEDING = (
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "runpy.run_module('lhub', run_name='__main__')"
-)
-"""lhub, for tests that run in the background of a shell: those inherit that a Ctrl-C is ignored."""
-
-
 def test_ctrl_c_exits_130_and_nothing_half_done_is_visible(pushed: Stage) -> None:
     place = pushed.home / ".lhub" / "registry/alice/Big"
     write_tree(pushed.here / "Big", {"one.txt": "1"})
@@ -140,7 +133,7 @@ def test_ctrl_c_exits_130_and_nothing_half_done_is_visible(pushed: Stage) -> Non
     lock = os.open(place / ".lhub/lock", os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)  # so that the push waits, all of it staged
     with subprocess.Popen(
-        [sys.executable, "-c", HEEDING, "push", "Big", "Big"],
+        [sys.executable, "-m", "lhub", "push", "Big", "Big"],
         cwd=pushed.here,
         env=pushed.environment(""),
         stdout=subprocess.PIPE,
