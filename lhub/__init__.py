@@ -184,7 +184,7 @@ def pull(
     """Lay a version out as a folder, or as the file that it was pushed as, every byte verified.
 
     `ref` is any reference (``alice/X``, ``jinaai://alice/X:v1``, ``alice/X@3f2a9c1d``, ``jinahub://X:secret/v1``);
-    `destination` defaults to a folder named like the resource, in the current one, or a file under its own name;
+    `destination` defaults to a folder named like the resource, in the current one, or of a file with its ending;
     `force` replaces what stands there.
     With `install_requirements` pip then installs what an Executor requires, in this environment; the variables that
     its requirements use are taken from `build_env`, else from the environment.

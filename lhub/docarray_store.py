@@ -58,7 +58,10 @@ class LhubDocStore(AbstractDocStore):  # type: ignore[misc]  # docarray is not t
 
     @staticmethod
     def delete(name: str, missing_ok: bool = False) -> bool:
-        """Delete an array (`lhub restore` brings it back); whether it was there. NotFound unless `missing_ok`."""
+        """Delete an array, or only the tag in its name; whether it was there. NotFound unless `missing_ok`.
+
+        `lhub restore` brings it back.
+        """
         here, ref = door.here(writes=True), parse_ref(name)
         try:
             if ref.name not in {line.name for line in here.list(ref.namespace, kind="docarray")}:
@@ -74,7 +77,7 @@ class LhubDocStore(AbstractDocStore):  # type: ignore[misc]  # docarray is not t
     def push(docs: DocList[Any], name: str, *asked: Any) -> dict[str, Any]:
         """Push a DocList; what `lhub push --json` prints. The tag in the name, else `latest`, names it.
 
-        `asked` is `show_progress`; docarray before 0.40 gives `public`, `show_progress`, `branding`.
+        `asked` is `show_progress`; docarray 0.30 gives `public`, `show_progress`, `branding`.
         """
         ref = parse_ref(name)
         public, show_progress = (asked[0], asked[1]) if len(asked) > 1 else (None, *asked, False)[:2]

@@ -57,7 +57,7 @@ def push(session: Session, order: Order) -> Pushed:
         if error.errno not in _FULL:
             raise
         where = error.filename if isinstance(error.filename, str) else session.root
-        raise LhubError(f"{where}: {error.strerror}", hint="make room, then push again; nothing was changed") from error
+        raise LhubError(f"{where}: {error.strerror}", hint="make room, then push again") from error
     finally:
         if os.getpid() != going.process:
             os._exit(0)  # it went on by itself; how it ended is in the log of its task

@@ -6,6 +6,7 @@ import io
 import time
 import tracemalloc
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.arrays import SAVED, array, message, new_document, old_document, stre
 
 LAW = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 DOCUMENTS = st.lists(st.text(max_size=20).map(str.encode), min_size=1, max_size=6)
-LZ4 = pytest.mark.skipif("not __import__('importlib').util.find_spec('lz4')", reason="needs lz4 (pip install lz4)")
+LZ4 = pytest.mark.skipif(find_spec("lz4") is None, reason="needs lz4 (pip install lz4)")
 
 
 def look(data: bytes) -> dict[str, Any] | None:

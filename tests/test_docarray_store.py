@@ -146,6 +146,16 @@ def test_nothing_but_arrays_is_deleted() -> None:
 
 
 @new_only
+def test_a_name_with_a_tag_deletes_that_tag_only() -> None:
+    for tag in ("v1", "v2"):
+        DocList[TextDoc]([TextDoc(text=tag)]).push(f"lhub://alice/x:{tag}")
+    assert LhubDocStore.delete("alice/x:v1") is True
+    assert DocList[TextDoc].pull("lhub://alice/x:v2")[0].text == "v2"
+    with pytest.raises(FileNotFoundError):
+        DocList[TextDoc].pull("lhub://alice/x:v1")
+
+
+@new_only
 def test_what_older_docarrays_also_say_is_heeded() -> None:
     """docarray 0.30 gives its stores `public`, `show_progress` and `branding`."""
     docs = DocList[TextDoc]([TextDoc(text="a")])

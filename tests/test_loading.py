@@ -16,6 +16,12 @@ from tests.conftest import PROJECT, as_caller
 OLD = PROJECT / "fixtures/arrays/DocumentArray/protobuf-gzip.bin"
 
 
+def printed(code: str, registry: Registry) -> str:
+    """What a Python of its own prints, given the root of a registry."""
+    words = [sys.executable, "-W", "ignore", "-c", code, registry.root]
+    return subprocess.run(words, check=True, capture_output=True, text=True, cwd=PROJECT).stdout
+
+
 @pytest.mark.parametrize("verb", ["load", "load_stream"])
 def test_what_is_no_array_is_not_loaded(registry: Registry, hello: Path, verb: str) -> None:
     registry.push(hello, "alice/hello")
@@ -53,10 +59,7 @@ def test_without_docarray_the_sentence_says_what_to_install(registry: Registry) 
         "    try: verb()\n"
         "    except ToolMissing as error: print(error.code, error.hint)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, registry.root], check=True, capture_output=True, text=True, cwd=PROJECT
-    )
-    assert ran.stdout == '9 pip install "lhub[docarray]"\n' * 2
+    assert printed(code, registry) == '9 pip install "lhub[docarray]"\n' * 2
 
 
 def test_where_docarray_lacks_what_it_writes_with_the_sentence_says_so(registry: Registry) -> None:
@@ -68,11 +71,9 @@ def test_where_docarray_lacks_what_it_writes_with_the_sentence_says_so(registry:
         "try: Registry(sys.argv[1], namespace='alice').load('alice/x')\n"
         "except ToolMissing as error: print(error.hint)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, registry.root], check=True, capture_output=True, text=True
-    )
+    said = printed(code, registry)
     here = find_spec("docarray") is not None
-    assert ("pip install" in ran.stdout, "lhub[docarray]" in ran.stdout) == (True, not here)
+    assert ("pip install" in said, "lhub[docarray]" in said) == (True, not here)
 
 
 @pytest.mark.skipif(find_spec("docarray") is not None, reason="docarray is here, tests/test_documents.py loads with it")

@@ -15,6 +15,7 @@ import pytest
 
 from lhub.disk import Pen
 from lhub.errors import LhubError
+from lhub.kinds import Recognised
 from lhub.layout import SCRATCH
 from lhub.registry import Registry
 from tests.conftest import as_caller, by_hand, read_tree, snapshot, write_tree
@@ -83,6 +84,21 @@ def whole(registry: Registry, folder: Path, tag: str = "latest") -> bool:
 
 
 # what a version is
+
+
+def test_a_manifest_that_nobody_could_read_is_not_published(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a kind would tell: a number of twenty digits, which readers refuse."""
+    registry.push(folder, "X")
+    before = registry.show("alice/X").version, versions(registry)
+    monkeypatch.setattr(
+        "lhub.kinds.files", lambda packing: Recognised(kind="files", packing=packing, about={"n": 10**19})
+    )
+    write_tree(folder, {"changes.txt": "2"})
+    with pytest.raises(LhubError, match="cannot be read again"):
+        registry.push(folder, "X")
+    assert (registry.show("alice/X").version, versions(registry)) == before
 
 
 def test_a_version_is_read_only_throughout(registry: Registry, folder: Path) -> None:

@@ -164,7 +164,7 @@ def pull_command(
 ) -> None:
     """Pull a version into a folder, or the file that it was, every byte verified.
 
-    DEST is ./X for alice/X if not given, of a file its own name. Variables that its requirements use are taken from
+    DEST is ./X for alice/X if not given, of a file with its ending. Variables that its requirements use are taken from
     the environment, or asked for at a terminal, when they are installed.
 
     \b

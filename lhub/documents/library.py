@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from lhub.errors import ToolMissing
@@ -40,6 +41,7 @@ class Library:
             ) from None
 
 
+@cache
 def library() -> Library:
     """The docarray that is installed; ToolMissing where there is none that can be loaded."""
     try:

@@ -14,10 +14,9 @@ from dataclasses import replace
 from typing import IO
 
 from lhub.folder import Packing, Source
-from lhub.kinds import docarray, executor
+from lhub.kinds import executor
 from lhub.kinds.classes import Reading
 from lhub.kinds.config import CONFIG, MANIFEST
-from lhub.kinds.forms import form_of
 from lhub.kinds.recognised import Recognised as Recognised
 
 
@@ -32,6 +31,8 @@ def recognise(packing: Packing) -> Recognised:
 def described(packing: Packing) -> Recognised:
     """What a folder is that was published elsewhere: taken as it is, whatever its faults."""
     if packing.file is not None:
+        from lhub.kinds.forms import form_of  # with pickle and every compression, which no folder needs
+
         with _opened(packing) as file:
             return Recognised(kind="docarray", packing=packing) if form_of(file) else files(packing)
     reading = Reading(packing)
@@ -43,6 +44,8 @@ def described(packing: Packing) -> Recognised:
 
 def _file(packing: Packing) -> Recognised:
     """What one file is, by what it begins with."""
+    from lhub.kinds import docarray  # as above
+
     with _opened(packing) as file:
         about = docarray.look(file, str(packing.file))
     form = docarray.form_told(about) if about is not None else None

@@ -19,7 +19,7 @@ from lhub.kinds.pickled import KEPT, Begun, skeleton
 from lhub.kinds.shapes import NEW, OLD, Kind, Shape, Shapes, pickled_shape, values_of
 
 STEM = "documents"
-"""What the file of an array is called, before its endings, where it was no file before."""
+"""What the one file of an array is called, before the endings by which `load_binary` reads it."""
 WRITERS = {OLD: "<0.30", NEW: ">=0.30"}
 """Which docarray writes, and reads, a generation."""
 _VERSION = r"[0-9]{1,4}(\.[0-9a-z]{1,12}){1,5}"
