@@ -68,14 +68,15 @@ def login(namespace: str) -> None:
 
     Raises Denied (4) when it belongs to another OS user, UsageError (2) for what is no name.
     """
-    from lhub import door
+    import lhub.door as door
 
     door.login(door.here(writes=True, anonymous=True), namespace)
 
 
 def logout() -> None:
     """Log out; nothing happens when nobody is logged in."""
-    from lhub import door, identity
+    import lhub.door as door
+    import lhub.identity as identity
 
     identity.forget(door.home())
 
@@ -118,7 +119,7 @@ def push(
     for a protected tag, a standing name or a failed `expect`, LockTimeout (7), LhubError (1) for a full disk or a
     folder that changed meanwhile. After any of them the tags are what they were.
     """
-    from lhub import door
+    import lhub.door as door
 
     return door.here(writes=True).push(
         path,
@@ -143,7 +144,7 @@ def push_stream(docs: Iterable[Any], name: str, **asked: Any) -> Pushed:
     `docs` is any iterable of documents of docarray, also a generator; what it raises is raised here, and nothing is
     published then. Raises as `push` does.
     """
-    from lhub import door
+    import lhub.door as door
 
     return door.here(writes=True).push_stream(docs, name, **asked)
 
@@ -159,7 +160,7 @@ def load(ref: str, *, doc_type: Any = None, show_progress: bool = False, allow_p
     what to install), UsageError (2) for documents that do not fit `doc_type`, for a pickle, and for what is no array,
     Corrupt (6) for bytes that are not those published.
     """
-    from lhub import door
+    import lhub.door as door
 
     return door.here().load(ref, doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
 
@@ -168,7 +169,7 @@ def load_stream(
     ref: str, *, doc_type: Any = None, show_progress: bool = False, allow_pickle: bool = False
 ) -> Iterator[Any]:
     """The documents of a version one by one, as `load`; memory does not grow with their number."""
-    from lhub import door
+    import lhub.door as door
 
     return door.here().load_stream(ref, doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
 
@@ -195,7 +196,7 @@ def pull(
     Conflict (5) when the destination exists, Corrupt (6) naming the file whose bytes are not those published; then
     nothing is at the destination. BuildFailed (8) when pip fails, ToolMissing (9) without pip.
     """
-    from lhub import door
+    import lhub.door as door
 
     registry = door.here()
     variables = door.variables(registry.variables(ref), build_env) if install_requirements else {}
@@ -210,7 +211,7 @@ def uses(ref: str, *, install_requirements: bool = False, build_env: Mapping[str
     Raises NotFound (3) for what is not here, not for the caller or no Executor, UsageError (2) for a variable that its
     requirements use and that is not set, BuildFailed (8), ToolMissing (9).
     """
-    from lhub import door
+    import lhub.door as door
 
     registry = door.here()
     variables = door.variables(registry.variables(ref), build_env)
@@ -221,7 +222,7 @@ def uses(ref: str, *, install_requirements: bool = False, build_env: Mapping[str
 
 def path(ref: str) -> str:
     """The immutable folder of a version inside the registry, to use without copying; raises as `pull` does."""
-    from lhub import door
+    import lhub.door as door
 
     return door.here().path(ref)
 

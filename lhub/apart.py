@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from lhub.errors import LhubError
+from lhub.opening import faked
 
 HERE = -1
 """Stands for the process that began what goes on in another."""
@@ -24,6 +25,8 @@ def go_apart(lock: int) -> int:
 
     Over there a descriptor, to be written to when it is. Raises LhubError where no process can be made.
     """
+    if faked():
+        raise _no_process("no other sees this fake file system")
     reading, writing = os.pipe()
     try:
         first = os.fork()

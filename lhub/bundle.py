@@ -26,7 +26,7 @@ from lhub.folder import path_faults
 from lhub.layout import PIN, STAGING, ResourceFolder, VersionFolder, is_private, locate, read_link
 from lhub.manifest import HUGE, LARGE, SMALL, read_format, read_kind, read_manifest
 from lhub.names import UNNAMED, is_inside, is_tag
-from lhub.opening import digest_text, open_file
+from lhub.opening import digest_text, open_file, read_at
 from lhub.parcel import parcel_name
 from lhub.staging import Opener, Staged, known
 from lhub.store import Resource
@@ -107,7 +107,7 @@ class Bundle:
                     yield info
                 else:
                     raise UsageError(f"{self.path} has more than {_MEMBERS} members", hint="export fewer resources")
-                if os.pread(self.descriptor, 512, tar.offset) != bytes(512):
+                if read_at(self.descriptor, 512, tar.offset) != bytes(512):
                     raise self._cut()
         except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
             if "unexpected end" in str(error):
@@ -138,13 +138,13 @@ class Bundle:
         member = self.members[name]
         if member.kind != "file" or member.size > limit:
             raise UsageError(f"{name} of {self.path} is no file of at most {limit} bytes", hint="ask who made it")
-        return os.pread(self.descriptor, member.size, member.offset)
+        return read_at(self.descriptor, member.size, member.offset)
 
     def digest(self, member: Member) -> str:
         """SHA-256 of a member's bytes, each hashed once."""
         if member.offset not in self.digests:
             hasher, at, end = sha256(), member.offset, member.offset + member.size
-            while at < end and (piece := os.pread(self.descriptor, min(1 << 20, end - at), at)):
+            while at < end and (piece := read_at(self.descriptor, min(1 << 20, end - at), at)):
                 hasher.update(piece)
                 at += len(piece)
             self.digests[member.offset] = hasher.hexdigest()
@@ -162,7 +162,7 @@ class _Guarded(io.RawIOBase):
         self.since += size
         if not 0 <= size <= _HEADER or self.since > 4 * _HEADER:
             raise UsageError(f"{self.path} has a header of more than a name", hint="no bundle has; ask who made it")
-        data = os.pread(self.descriptor, size, self.at)
+        data = read_at(self.descriptor, size, self.at)
         self.at += len(data)
         return data
 
@@ -213,7 +213,7 @@ def _member(info: tarfile.TarInfo) -> Member:
 
 
 def _hint(descriptor: int) -> str:
-    if os.pread(descriptor, 4, 0)[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5"):
+    if read_at(descriptor, 4, 0)[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5"):
         return "it is compressed: decompress it first, as with gunzip"
     return "lhub export REF -o FILE makes a bundle"
 

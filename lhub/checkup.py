@@ -21,7 +21,7 @@ from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to, trashed
 from lhub.lock import is_free
-from lhub.opening import GONE, digest_of, listed, open_folder, opened_beneath, paths_below, says
+from lhub.opening import GONE, changed_at, digest_of, faked, listed, open_folder, opened_beneath, paths_below, says
 from lhub.store import Resource, Version
 
 _Lacking = tuple[str, tuple[str, ...], tuple[str, ...], str | None, str | None]
@@ -65,7 +65,7 @@ class Tally:
 
     def digest(self, descriptor: int, status: os.stat_result) -> str:
         """SHA-256 of an open file."""
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, changed_at(status))
         if key not in self.hashed:
             self.hashed[key] = digest_of(descriptor)[0]
             self.bytes += status.st_size
@@ -282,7 +282,9 @@ def lagging(resources: Iterable[Resource]) -> dict[Resource, str]:
 
 
 def _first_look(resource: Resource) -> list[_Lacking]:
-    """What the diary lacks now; nothing for one that does not read, which is told elsewhere, or is gone."""
+    """What the diary lacks now; nothing for one that does not read, which is told elsewhere, is gone or cannot be."""
+    if faked():
+        return []
     try:
         return _lacking(resource)
     except (Corrupt, OSError):

@@ -18,9 +18,9 @@ from hashlib import sha1, sha256
 from typing import Any
 
 from lhub.diary import Entry, read_entry
-from lhub.errors import Corrupt
+from lhub.errors import Corrupt, LhubError
 from lhub.manifest import SMALL
-from lhub.opening import is_folder, listed, open_file, read_small
+from lhub.opening import faked, is_folder, listed, open_file, read_small
 from lhub.store import Resource, again
 
 HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -63,6 +63,16 @@ def log(resource: Resource) -> Iterator[Entry]:
         found = re.fullmatch(r"author ([^<>]*) <([^<>]*)> (-?[0-9]+) [+-][0-9]+", author)
         name, address, when = found.groups() if found else ("unknown", "unknown", "0")
         yield read_entry(f"{commit}\n{name}\n{address}\n{when[:12]}\n{message}")
+
+
+def told(resource: Resource) -> list[Entry]:
+    """All entries, newest first, for who asks about the past; LhubError where no diary can be kept."""
+    if faked():
+        raise LhubError(f"{resource.name}: {NOT_KEPT}", hint="on a real file system it is")
+    return list(log(resource))
+
+
+NOT_KEPT = "no diary is kept here: git is a program of its own, which sees no fake file system"
 
 
 def _commits(resource: Resource, read: _Read, tip: str | None) -> Iterator[tuple[str, bytes]]:

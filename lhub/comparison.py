@@ -19,9 +19,10 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import lhub.kinds.config as config
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.folder import Packing, scan
-from lhub.kinds import config, recognise
+from lhub.kinds import recognise
 from lhub.kinds.requirements import packages
 from lhub.names import Ref, is_tag, is_version_prefix, parse_ref
 from lhub.opening import read_open

@@ -24,7 +24,9 @@ from lhub.fetch import beside, new_file, refuse_inside
 _STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
-def create(files: Mapping[str, str], path: str, *, unique: str, registries: Iterable[str] = ()) -> None:
+def create(
+    files: Mapping[str, str], path: str, *, unique: str, registries: Iterable[str] = (), pen: Pen | None = None
+) -> None:
     """Write new files into the folder at an absolute path, which is made if it is not there.
 
     `unique` is a name that nobody else gives to what is written beside. Raises Conflict, with every name in the way,
@@ -32,11 +34,11 @@ def create(files: Mapping[str, str], path: str, *, unique: str, registries: Iter
     """
     refuse_inside(path, registries)
     if os.path.isdir(path):
-        _add(files, path, unique)
+        _add(pen or Pen(), files, path, unique)
     elif os.path.lexists(path):
         raise Conflict(f"{path} is not a folder", hint="name another place; it was left as it is")
     else:
-        _make(files, path, unique)
+        _make(pen or Pen(), files, path, unique)
 
 
 def in_the_way(names: Iterable[str], path: str) -> list[str]:
@@ -44,34 +46,34 @@ def in_the_way(names: Iterable[str], path: str) -> list[str]:
     return [name for name in names if os.path.lexists(f"{path}/{name}")]
 
 
-def _make(files: Mapping[str, str], path: str, unique: str) -> None:
+def _make(pen: Pen, files: Mapping[str, str], path: str, unique: str) -> None:
     """The whole folder at once."""
-    with beside(path, unique) as folder:
+    with beside(pen, path, unique) as folder:
         for name, text in files.items():
-            _write(f"{folder}/{name}", text, unique)
+            _write(pen, f"{folder}/{name}", text, unique)
         try:
-            os.rename(folder, path)
+            pen.rename(folder, path)
         except OSError as error:
             if error.errno not in _STANDS:
                 raise
             raise Conflict(f"{path} appeared meanwhile", hint="name another place; it was left as it is") from None
 
 
-def _add(files: Mapping[str, str], path: str, unique: str) -> None:
+def _add(pen: Pen, files: Mapping[str, str], path: str, unique: str) -> None:
     """Each file into a folder that stands, or none of them."""
     if standing := in_the_way(files, path):
         raise Conflict(f"{path} has {', '.join(standing)} already", hint="name another place; nothing was written")
     written: list[str] = []
     try:
         for name, text in files.items():
-            _write(f"{path}/{name}", text, unique)
+            _write(pen, f"{path}/{name}", text, unique)
             written.append(f"{path}/{name}")
     except BaseException:
         for each in written:
-            Pen().unlink(each)
+            pen.unlink(each)
         raise
 
 
-def _write(path: str, text: str, unique: str) -> None:
-    with new_file(path, unique, mode=0o666) as file:
+def _write(pen: Pen, path: str, text: str, unique: str) -> None:
+    with new_file(pen, path, unique, mode=0o666) as file:
         file.write(text.encode())

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST
-from lhub.opening import FOLDER, PIECE, READ, WAY, at, digest_of, naming, open_folder, opened, see_single, using
+from lhub.opening import FOLDER, PIECE, READ, WAY, at, digest_of, faked, naming, open_folder, opened, see_single, using
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _THREADED = 8 << 20
@@ -34,11 +34,31 @@ NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errn
 """Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
 
 
+_watches: list[Callable[[str, str], None]] = []
+
+
+@contextmanager
+def watched(watch: Callable[[str, str], None]) -> Iterator[None]:
+    """Let `watch` be told of each write of this process before it happens; what it raises keeps it from happening."""
+    _watches.append(watch)
+    try:
+        yield
+    finally:
+        _watches.remove(watch)
+
+
+def announce(verb: str, path: str) -> None:
+    """Tell whoever watches of a write: what it is called, and its place."""
+    for watch in _watches:
+        watch(verb, path)
+
+
 class Pen:
-    """All writes in a registry. A subclass may override `step` to count, to fail or to kill."""
+    """All writes of lhub. A subclass may override `step` to count, to fail or to kill."""
 
     def step(self, verb: str, path: str) -> None:
         """Called before each write with its name and place."""
+        announce(verb, path)
 
     # folders
 
@@ -91,7 +111,7 @@ class Pen:
         """Give something of one's own to a group one is in; the kernel takes setgid away, so its mode is set after."""
         self.step("set_group", path)
         with using(path, READ) as descriptor:
-            os.fchown(descriptor, -1, gid)
+            os.chown(descriptor, -1, gid)
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all in it, read-only folders too, without following links; what is gone is gone."""
@@ -185,18 +205,47 @@ class Pen:
 
         self.step("write_pieces", path)
         with using(path, _NEW) as descriptor:
-            hasher, begun = hashlib.sha256(), b""
+            hasher, begun, size = hashlib.sha256(), b"", 0
             for piece in pieces:
                 begun = begun or piece
                 hasher.update(piece)
                 _write_all(descriptor, piece)
-            written = hasher.hexdigest(), os.lseek(descriptor, 0, os.SEEK_CUR)
+                size += len(piece)
+            written = hasher.hexdigest(), size
             if (known := head()) != begun:
-                os.pwrite(descriptor, known, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                _write_all(descriptor, known)
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 written = digest_of(descriptor)
             os.fchmod(descriptor, mode)
         return written
+
+    # outside of a registry: as the umask of whoever asked for it has it
+
+    def make_way(self, path: str) -> None:
+        """See that a folder is there, and those above it."""
+        if not os.path.isdir(path):
+            self.step("make_way", path)
+            os.makedirs(path, exist_ok=True)
+
+    def make_new(self, path: str) -> None:
+        """A new folder; FileExistsError when anything stands there."""
+        self.step("make_new", path)
+        os.mkdir(path)
+
+    def open_new(self, path: str, mode: int) -> int:
+        """A new file, open to be written and read; FileExistsError when one stands."""
+        self.step("open_new", path)
+        return opened(path, _NEW, mode)
+
+    def copy_out(self, source: int, path: str, mode: int, *, limit: int) -> tuple[str, int]:
+        """Copy an open file, or its first `limit` bytes, to a new one; its SHA-256 and size."""
+        descriptor = self.open_new(path, mode)
+        try:
+            with naming(path):
+                return transfer(source, descriptor, limit=limit)
+        finally:
+            os.close(descriptor)
 
     def set_time(self, path: str, when: float | None = None) -> None:
         """Let something of one's own be of this moment, or of now; FileNotFoundError when it is gone."""
@@ -319,7 +368,7 @@ def sync_descriptor(descriptor: int) -> None:
 
 def _syncfs(descriptor: int) -> bool:
     """syncfs(2), which Python does not offer; False without it, or where the kernel (before 5.8) hides its errors."""
-    if not sys.platform.startswith("linux") or tuple(map(int, os.uname().release.split(".")[:2])) < (5, 8):
+    if faked() or not sys.platform.startswith("linux") or tuple(map(int, os.uname().release.split(".")[:2])) < (5, 8):
         return False
     import ctypes  # 5 ms, for pushes of many files only
 
@@ -342,7 +391,7 @@ def transfer(source: int, target: int, *, limit: int | None = None) -> tuple[str
 
     hasher = hashlib.sha256()
     wanted = sys.maxsize if limit is None else limit
-    if min(os.fstat(source).st_size, wanted) >= _THREADED:
+    if min(os.fstat(source).st_size, wanted) >= _THREADED and not faked():
         size = _copy_beside(source, target, hasher.update, wanted)
     else:
         size = 0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import lhub
-from lhub import door
+import lhub.door as door
 from lhub.errors import NotFound, ToolMissing
 from lhub.names import parse_namespace, parse_ref
 

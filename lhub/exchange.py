@@ -26,7 +26,7 @@ from lhub.fetch import new_file, refuse_inside
 from lhub.identity import account_of
 from lhub.manifest import SMALL
 from lhub.names import Ref, is_version_prefix, parse_namespace, parse_tag, twin
-from lhub.opening import GONE, read_small
+from lhub.opening import GONE, free_bytes, read_small
 from lhub.packer import write
 from lhub.parcel import Parcel, Shelved, parcel_name
 from lhub.session import Session, first_of
@@ -116,7 +116,7 @@ def export(sessions: Sequence[Session], refs: Sequence[Ref], path: str, *, since
     if double := _repeated(names):
         raise UsageError(f"{double} was named twice", hint="name a resource once, whole or by one tag")
     mode = 0o600 if any(parcel.private for parcel in parcels) else 0o666
-    with new_file(path, sessions[0].unique(), mode=mode) as target:
+    with new_file(sessions[0].pen, path, sessions[0].unique(), mode=mode) as target:
         try:
             written = write(parcels, target, have)
         except (OSError, Corrupt):
@@ -244,8 +244,7 @@ def _refuse_room(session: Session, size: int) -> None:
     """Refuse before the first byte what cannot have room."""
     place = session.root if os.path.isdir(session.root) else os.path.dirname(session.root)
     with suppress(OSError):
-        disk = os.statvfs(place)
-        if size > disk.f_bavail * disk.f_frsize:
+        if size > free_bytes(place):
             raise LhubError(f"there is no room for {size} bytes at {place}", hint="nothing was changed")
 
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from lhub.disk import NO_LINKS, Pen, sync_descriptor, transfer
+from lhub.disk import NO_LINKS, Pen, sync_descriptor
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.manifest import variables
 from lhub.names import Ref
-from lhub.opening import GONE, is_folder
+from lhub.opening import GONE, free_bytes, is_folder
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
 
@@ -57,9 +57,9 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
         if file and is_folder(path):
             raise Conflict(f"{path} is a folder, what is pulled a file", hint="name another DEST")
         _refuse(session, path, force=force)
-        with beside(path, session.unique()) as folder:
+        with beside(session.pen, path, session.unique()) as folder:
             try:
-                _lay_out(version, folder)
+                _lay_out(session.pen, version, folder)
             except (Corrupt, OSError) as error:
                 stale = isinstance(error, OSError) and error.errno not in GONE
                 if stale or (version.resource.status() and version.resource.lies(version.id)):
@@ -67,7 +67,7 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
                 raise NotFound(
                     f"{version.where} was removed while it was pulled", hint=f"lhub show {ref.name} tells what is here"
                 ) from None
-            _put(f"{folder}/{file}" if file else folder, path, aside=f"{folder}.old", force=force)
+            _put(session.pen, f"{folder}/{file}" if file else folder, path, aside=f"{folder}.old", force=force)
         names = variables(version.manifest().about)
     return Pulled(ref=str(ref), name=ref.name, version=version.id, path=path, build_env=names)
 
@@ -113,57 +113,47 @@ def refuse_inside(path: str, registries: Iterable[str]) -> None:
 
 
 @contextmanager
-def beside(path: str, unique: str) -> Iterator[str]:
+def beside(pen: Pen, path: str, unique: str) -> Iterator[str]:
     """A folder beside `path` to lay out in; gone at the end if it was not moved."""
     parent = os.path.dirname(path)
     folder = f"{parent}/.{os.path.basename(path)}.lhub-{unique}"
     try:
-        os.makedirs(parent, exist_ok=True)
-        os.mkdir(folder)
+        pen.make_way(parent)
+        pen.make_new(folder)
     except OSError as error:
         raise LhubError(f"{parent} cannot be written: {error.strerror}", hint="name a place elsewhere") from None
     try:
         yield folder
     finally:
         if is_folder(folder):
-            Pen().remove_tree(folder)
+            pen.remove_tree(folder)
 
 
-def _lay_out(version: Version, folder: str) -> None:
+def _lay_out(pen: Pen, version: Version, folder: str) -> None:
     """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
     sums = version.sums()
     left = version.manifest().bytes
-    disk = os.statvfs(folder)
-    if left > disk.f_bavail * disk.f_frsize:  # before a byte is copied: a publisher may say a terabyte
+    if left > free_bytes(folder):  # before a byte is copied: a publisher may say a terabyte
         raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")
     made, executable = {folder}, frozenset(version.manifest().executable)
     for path, digest in sums.items():
         parent = os.path.dirname(f"{folder}/{path}")
         if parent not in made:
-            os.makedirs(parent, exist_ok=True)
+            pen.make_way(parent)
             made.add(parent)
         with version.file(path) as source:
             size = os.fstat(source).st_size
             left -= size
-            if left < 0 or _copy(source, f"{folder}/{path}", path in executable, size) != digest:
+            mode = 0o777 if path in executable else 0o666
+            if left < 0 or pen.copy_out(source, f"{folder}/{path}", mode, limit=size)[0] != digest:
                 raise Corrupt(
                     f"{path} of {version.where} is not what was published",
                     hint=DAMAGED,
                 )
 
 
-def _copy(source: int, destination: str, executable: bool, size: int) -> str:
-    """Copy an open file up to the size that it had; the digest of what was written."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    target = os.open(destination, flags, 0o777 if executable else 0o666)
-    try:
-        return transfer(source, target, limit=size)[0]
-    finally:
-        os.close(target)
-
-
 @contextmanager
-def new_file(path: str, unique: str, *, mode: int) -> Iterator[IO[bytes]]:
+def new_file(pen: Pen, path: str, unique: str, *, mode: int) -> Iterator[IO[bytes]]:
     """A file to be written, which is at `path` when all went well, and nowhere else at the end."""
     where = os.path.abspath(path)
     taken = Conflict(f"{path} exists already", hint="name a new file, or remove that one")
@@ -171,7 +161,7 @@ def new_file(path: str, unique: str, *, mode: int) -> Iterator[IO[bytes]]:
         raise taken
     scratch = f"{os.path.dirname(where)}/.{os.path.basename(where)}.lhub-{unique}"
     try:
-        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        descriptor = pen.open_new(scratch, mode)
     except OSError as error:
         raise LhubError(f"{path} cannot be written: {error.strerror}", hint="name a file elsewhere") from None
     try:
@@ -179,7 +169,7 @@ def new_file(path: str, unique: str, *, mode: int) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             sync_descriptor(descriptor)
-        _name_new(scratch, where)
+        _name_new(pen, scratch, where)
     except FileExistsError:
         raise taken from None
     except OSError as error:
@@ -187,40 +177,40 @@ def new_file(path: str, unique: str, *, mode: int) -> Iterator[IO[bytes]]:
             raise
         raise LhubError(f"{path} was not written: {error.strerror}", hint="nothing is left of it") from None
     finally:
-        Pen().unlink(scratch)
+        pen.unlink(scratch)
 
 
-def _name_new(scratch: str, path: str) -> None:
+def _name_new(pen: Pen, scratch: str, path: str) -> None:
     """Give a finished file its name, exclusively; FileExistsError when something of that name came meanwhile."""
     try:
-        os.link(scratch, path, follow_symlinks=False)
+        pen.link(scratch, path)
     except OSError as error:
         if error.errno not in NO_LINKS or os.path.lexists(path):
             raise
-        os.rename(scratch, path)
+        pen.rename(scratch, path)
 
 
-def _put(folder: str, path: str, *, aside: str, force: bool) -> None:
+def _put(pen: Pen, folder: str, path: str, *, aside: str, force: bool) -> None:
     """One rename; what stood there is moved aside first, and back if the rename fails."""
     if not force:
         try:
-            os.rename(folder, path) if is_folder(folder) else _name_new(folder, path)
+            pen.rename(folder, path) if is_folder(folder) else _name_new(pen, folder, path)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             raise Conflict(f"{path} appeared meanwhile", hint="--force replaces it") from None
         return
     if not os.path.lexists(path):
-        os.rename(folder, path)
+        pen.rename(folder, path)
         return
     try:
-        os.rename(path, aside)
-        os.rename(folder, path)
+        pen.rename(path, aside)
+        pen.rename(folder, path)
     except BaseException:
         if os.path.lexists(aside):
-            os.rename(aside, path)
+            pen.rename(aside, path)
         raise
     if is_folder(aside):
-        Pen().remove_tree(aside)
+        pen.remove_tree(aside)
     else:
-        Pen().unlink(aside)
+        pen.unlink(aside)

@@ -20,12 +20,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
+from pkgutil import get_data
 from typing import TYPE_CHECKING
 
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
 from lhub.names import DEEPEST, NEVER
-from lhub.opening import open_file, read_open
+from lhub.opening import changed_at, open_file, read_open
 
 _LINKED = 100_000
 """Files that links to folders may add to a push."""
@@ -163,7 +163,7 @@ def changed(packing: Packing) -> list[str]:
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     """What changes when a file does."""
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, changed_at(status), status.st_mode)
 
 
 class _Walk:
@@ -277,7 +277,7 @@ def _ignore_list(folder: str) -> tuple[bool, GitIgnoreSpec]:
         except (Corrupt, OSError) as error:
             raise UsageError(f"{own} cannot be read: {error}", hint="a folder's .gitignore is a short text") from None
     else:
-        text = resources.files("lhub").joinpath("python.gitignore").read_text(encoding="utf-8")
+        text = (get_data("lhub", "python.gitignore") or b"").decode()  # by its loader, whatever file system is faked
     try:
         return is_own, _spec(text)
     except ValueError as error:

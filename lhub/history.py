@@ -19,13 +19,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from lhub.commits import HEX, is_readable, log, see_regular, tip_of
+from lhub.commits import HEX, NOT_KEPT, is_readable, log, see_regular, tip_of
 from lhub.diary import Entry, Recorded, read_recorded, replay, write_recorded
 from lhub.disk import Pen
 from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
-from lhub.opening import listed, open_file, read_open, read_small
+from lhub.opening import faked, listed, open_file, read_open, read_small
 from lhub.store import Resource
 from lhub.tree import read_sums
 
@@ -91,6 +91,8 @@ class Diary:
 
     def add(self, recorded: Recorded, *entries: Entry) -> Recorded:
         """Write entries: their objects, then the ref, then the derived file. Answers the state they lead to."""
+        if faked():
+            raise LhubError(f"{self.resource.name}: {NOT_KEPT}")
         if not entries:
             return recorded
         try:

@@ -119,7 +119,8 @@ def recall_mounts(home: str) -> dict[str, str]:
 def make_home(home: str) -> None:
     """Make the folder of lhub's own state, 0700, if it is not there."""
     try:
-        os.makedirs(os.path.dirname(home) or "/", exist_ok=True)
-        Pen().make_folder(home, 0o700)
+        pen = Pen()
+        pen.make_way(os.path.dirname(home) or "/")
+        pen.make_folder(home, 0o700)
     except OSError as error:
         raise LhubError(f"{home} cannot be made: {error.strerror}", hint="LHUB_HOME names another place") from None

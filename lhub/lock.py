@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from lhub.disk import announce
 from lhub.errors import Denied, LhubError, LockTimeout
 from lhub.opening import GONE, READ, naming, opened, read_small, refresh, see_single, using
 
@@ -40,6 +41,7 @@ def held(
     Raises LockTimeout after `timeout` seconds, Denied where the file may not be opened, FileNotFoundError when
     the resource is gone.
     """
+    announce("lock", path)
     deadline = time.monotonic() + timeout
     while True:
         lock = _acquired(path, mode, deadline, note, waiting)
@@ -165,7 +167,7 @@ def _settle(descriptor: int, folder: str, mode: int) -> None:
     gid = os.lstat(folder).st_gid
     if mode & 0o060 and os.fstat(descriptor).st_gid != gid:
         with suppress(PermissionError):
-            os.fchown(descriptor, -1, gid)
+            os.chown(descriptor, -1, gid)
     os.fchmod(descriptor, mode)
 
 

@@ -16,8 +16,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST, is_inside
@@ -53,7 +55,7 @@ def at(path: str) -> Iterator[tuple[int | None, str]]:
     """
     parent = os.path.dirname(path)
     root = parent
-    while root not in _guarded:
+    while root not in _guarded or faked():  # there nobody else is
         above = os.path.dirname(root)
         if above == root:
             with naming(path):
@@ -96,7 +98,33 @@ def naming(path: str) -> Iterator[None]:
 def opened(path: str, flags: int, mode: int = 0o600) -> int:
     """open(2), never through a link in the last part, nor in any part below a root."""
     with at(path) as (folder, name):
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+        return _open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, folder)
+
+
+def _open(name: str, flags: int, mode: int, folder: int | None) -> int:
+    return os.open(name, flags, _faked_mode(name, flags, mode, folder) if faked() else mode, dir_fd=folder)
+
+
+def _faked_mode(name: str, flags: int, mode: int, folder: int | None) -> int:
+    """The mode to tell a fake file system, which sets it whenever something is opened and heeds no umask."""
+    if not flags & os.O_CREAT:
+        return stat.S_IMODE(os.lstat(name, dir_fd=folder).st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return mode & ~mask
+
+
+def faked() -> bool:
+    """Whether a test (with pyfakefs) has put a file system of its own in place of the kernel's, for this process only.
+
+    No other program sees it, and what it does not know itself reaches the real one, by numbers that mean other files.
+    """
+    return not isinstance(os, ModuleType)
+
+
+def changed_at(status: os.stat_result) -> int:
+    """The time of a file's last change of any sort, ns; 0 on a fake file system, where a look changes it as well."""
+    return 0 if faked() else status.st_ctime_ns
 
 
 @contextmanager
@@ -121,7 +149,7 @@ def open_folder(path: str, *, beneath: int | None = None) -> int:
 def open_file(path: str, *, beneath: int | None = None) -> int:
     """A descriptor of a regular file; Corrupt for a link, FIFO, socket or device (which would hang or lead away)."""
     try:
-        descriptor = opened(path, READ) if beneath is None else os.open(path, READ, dir_fd=beneath)
+        descriptor = opened(path, READ) if beneath is None else _open(path, READ, 0, beneath)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
             raise _not_regular(path) from None
@@ -206,6 +234,20 @@ def digest_of(descriptor: int) -> tuple[str, int]:
         hasher.update(piece)
         size += len(piece)
     return hasher.hexdigest(), size
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Up to `size` bytes from an offset on, where the file then stands."""
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
+def free_bytes(path: str) -> int:
+    """How many bytes the caller may still write on the file system of a folder."""
+    if faked():  # it says itself when it is full
+        return sys.maxsize
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
 
 
 def digest_text(data: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lhub import commits
+import lhub.commits as commits
 from lhub.change import Change
 from lhub.diary import Entry, replay
 from lhub.errors import NotFound, UsageError
@@ -57,7 +57,7 @@ class Rolled:
 def log(session: Session, ref: Ref, tag: str | None = None) -> Sequence[Entry]:
     """The diary, newest first; of one tag, or of one version, if the reference or `tag` names it."""
     resource, tag = session.seen(ref), _one_tag(ref, tag)
-    entries = list(commits.log(resource))
+    entries = commits.told(resource)
     if ref.at is not None:
         until = seconds(ref.at)
         entries = [entry for entry in entries if entry.when <= until]
@@ -76,7 +76,7 @@ def then(session: Session, ref: Ref, at: str, tag: str | None = None) -> Then:
         raise UsageError(f"{ref} names a version or a date already", hint=f"lhub log {ref.name} --at DATE")
     until, tag = seconds(at), _one_tag(ref, tag)
     resource = session.seen(ref)
-    entries = list(commits.log(resource))
+    entries = commits.told(resource)
     state = replay(reversed(entries), until=until)
     if state.deleted or (state.visibility is None and not state.tags):
         first = timestamp(min((entry.when for entry in entries), default=0.0))

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lhub import spaces
+import lhub.spaces as spaces
 from lhub.access import Place, absent, refusal
 from lhub.apart import Apart
 from lhub.builds import Builder, Task, begun, new_task_id

@@ -106,14 +106,14 @@ class Registry:
         number as text; 3775). `require_mount`: it is used only while it lies on a mount. Raises NotFound (no parent,
         no such group), Conflict (not empty), Denied for who does not own it.
         """
-        from lhub import spaces  # for who makes something
+        import lhub.spaces as spaces  # for who makes something
 
         wanted = spaces.sharing(self.session, shared=shared, group=group) if shared or group is not None else None
         spaces.make_root(self.session, wanted, require_mount=require_mount)
 
     def login(self, namespace: str) -> None:
         """Claim a namespace by making its folder; raises Denied when it is somebody else's."""
-        from lhub import spaces  # as above
+        import lhub.spaces as spaces  # as above
 
         spaces.login(self.session, namespace)
 
@@ -123,13 +123,13 @@ class Registry:
         Raises NotFound for an unknown group, Denied for one that the caller is not in and for another's namespace,
         Conflict for one that stands and is not that group's.
         """
-        from lhub import spaces  # as above
+        import lhub.spaces as spaces  # as above
 
         return spaces.create(self.session, name, group)
 
     def namespaces(self) -> Sequence[Space]:
         """Every namespace, with its owner, its group if it is a team's, and whether it is the caller's."""
-        from lhub import spaces  # as above
+        import lhub.spaces as spaces  # as above
 
         return spaces.spaces(self.session)
 
@@ -159,7 +159,7 @@ class Registry:
         With `detach` the push goes on in a process of its own once nothing is left to refuse early; what it does is
         told by `build(task_id)`. `telling` is called with each event of its task as it comes.
         """
-        from lhub import publish  # with pathspec and filelock, which readers do not need
+        import lhub.publish as publish  # with pathspec and filelock, which readers do not need
 
         order = _order(
             path,
@@ -199,7 +199,7 @@ class Registry:
         build_env: Mapping[str, str] | None = None,
     ) -> Planned:
         """What a push of this folder or file would do; nothing is written. Raises what that push would refuse early."""
-        from lhub import publish  # as above
+        import lhub.publish as publish  # as above
 
         order = _order(
             path,
@@ -229,7 +229,7 @@ class Registry:
         With `install_requirements` pip installs what an Executor requires, in this environment; `build_env` are the
         variables for it.
         """
-        from lhub import fetch  # not for list and path
+        import lhub.fetch as fetch  # not for list and path
 
         parsed, where = _ref(ref), None if destination is None else os.fspath(destination)
         if install_requirements:
@@ -248,7 +248,7 @@ class Registry:
         allow_pickle: bool = False,
     ) -> Any:
         """The documents of a version, as an array; see `lhub.load`."""
-        from lhub import loading  # with docarray
+        import lhub.loading as loading  # with docarray
 
         parsed = _ref(ref)
         how = loading.How(doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
@@ -263,7 +263,7 @@ class Registry:
         allow_pickle: bool = False,
     ) -> Iterator[Any]:
         """The documents of a version, one by one; see `lhub.load_stream`."""
-        from lhub import loading  # as above
+        import lhub.loading as loading  # as above
 
         parsed = _ref(ref)
         how = loading.How(doc_type=doc_type, show_progress=show_progress, allow_pickle=allow_pickle)
@@ -310,26 +310,26 @@ class Registry:
 
     def list(self, namespace: str | None = None, *, kind: str | None = None) -> list[Listed]:
         """Everything the caller may see, by name; of one namespace or kind if given."""
-        from lhub import shelf  # not for pull and path
+        import lhub.shelf as shelf  # not for pull and path
 
         return shelf.listing_of(self.sessions, namespace, kind)
 
     def search(self, *terms: str) -> Sequence[Found]:
         """Everything the caller may see that has every term: in name, description, keywords or file names."""
-        from lhub import shelf  # as above
+        import lhub.shelf as shelf  # as above
 
         return shelf.search(self.sessions, terms)
 
     def show(self, ref: str | Ref) -> Shown:
         """One resource in full, at the version that the reference means."""
-        from lhub import shelf  # as above
+        import lhub.shelf as shelf  # as above
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: shelf.show(session, parsed))
 
     def documents(self, ref: str | Ref, *, most: int = 3) -> Sequence[Sequence[tuple[str, str]]]:
         """The fields of an array's first documents, each with its value for a person's eye; docarray is not needed."""
-        from lhub import shelf  # as above
+        import lhub.shelf as shelf  # as above
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: shelf.documents_of(session, parsed, most))
@@ -339,14 +339,14 @@ class Registry:
 
         With `tag` (or a tag or version in `ref`) only what concerned it; NotFound when nothing ever did.
         """
-        from lhub import past  # with GitPython's library
+        import lhub.past as past  # with GitPython's library
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: past.log(session, parsed, tag))
 
     def log_at(self, ref: str | Ref, at: str, *, tag: str | None = None) -> Then:
         """What each tag of a resource was at a date (``2026-03-01``, ``2026-03-01 12:00``; also with a zone)."""
-        from lhub import past  # as above
+        import lhub.past as past  # as above
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: past.then(session, parsed, at, tag))
@@ -357,7 +357,7 @@ class Registry:
         A side is a reference (also with a date), a folder, or a bare tag or version of the other side's resource.
         Raises UsageError for two resources of different kinds.
         """
-        from lhub import comparison  # with pathspec
+        import lhub.comparison as comparison  # with pathspec
 
         return comparison.compare(self.sessions, left, right, patch=patch)
 
@@ -369,7 +369,7 @@ class Registry:
         `look()` tells how it stands, `follow()` yields its events until it ends, `cancel()` asks it to stop. Raises
         NotFound where there is none that the caller may see.
         """
-        from lhub import tasks  # with pathspec and filelock
+        import lhub.tasks as tasks  # with pathspec and filelock
 
         return first_of(self.sessions, what or task_id, lambda session: tasks.find(session, what, task_id))
 
@@ -421,7 +421,7 @@ class Registry:
         `version` is 8 or more hex digits, another tag, or ``@{date}``. Raises NotFound for a tag that does not stand
         and a version that is not here (any more), Conflict for a protected tag.
         """
-        from lhub import past  # as above
+        import lhub.past as past  # as above
 
         return past.rollback(self.session, _ref(ref), version, tags)
 
@@ -433,14 +433,14 @@ class Registry:
         Every protected tag that goes must be named in `unprotect`, else Conflict. `confirm` is called with the
         resource's name before a whole one goes, and may raise.
         """
-        from lhub import deletion  # with filelock and GitPython's library
+        import lhub.deletion as deletion  # with filelock and GitPython's library
 
         parsed, named = _ref(ref), tuple(unprotect)
         return beside_deletions(self.session, parsed, lambda session: deletion.delete(session, parsed, named, confirm))
 
     def restore(self, ref: str | Ref) -> Deleted:
         """Bring a deleted resource or tag back; Conflict when one of its name stands, NotFound when it is gone."""
-        from lhub import deletion  # as above
+        import lhub.deletion as deletion  # as above
 
         parsed = _ref(ref)
         return beside_deletions(self.session, parsed, lambda session: deletion.restore(session, parsed))
@@ -490,7 +490,7 @@ class Registry:
         at `good` too; `rebuild_history` begins diaries anew from versions and links. Nothing is raised for damage: the
         answer's `ok` and `findings` tell.
         """
-        from lhub import verification  # with filelock and GitPython's library
+        import lhub.verification as verification  # with filelock and GitPython's library
 
         if good is not None and not repair:
             raise UsageError("--from without --repair has nothing to do", hint="lhub verify --repair --from ROOT")
@@ -503,7 +503,7 @@ class Registry:
 
     def doctor(self, *, fix: bool = False) -> Sequence[Oddity]:
         """What is unusual though no byte is wrong; `fix` sets right what is the caller's and safe."""
-        from lhub import doctor  # as above
+        import lhub.doctor as doctor  # as above
 
         return doctor.look(self.session, fix=fix)
 
@@ -519,7 +519,7 @@ class Registry:
         `peer` is a command that runs a program on another host (``["ssh", "host"]``) which has the same folder, at
         `peer_root` if not at the same path; `telling` is told what is tried next.
         """
-        from lhub import selftest  # not for any other verb
+        import lhub.selftest as selftest  # not for any other verb
 
         if isinstance(peer, str):
             raise UsageError("a peer is a list of words", hint='peer=["ssh", "host"]')
@@ -541,7 +541,7 @@ class Registry:
         Tagged and protected versions and the `keep_last` newest of each resource never go. `confirm` is told what
         would go, before it goes, and may raise. Raises UsageError for a grace under 600 s.
         """
-        from lhub import collection  # as above
+        import lhub.collection as collection  # as above
 
         rule = collection.Rule(grace=grace, keep_last=keep_last)
         return collection.collect(self.session, rule, confirm, dry_run=dry_run)
@@ -552,7 +552,7 @@ class Registry:
         `since` (a tag or version of each) leaves out what that version and those before it had. Raises Conflict when
         something stands at `path`, Corrupt for a file that is not what was published; then there is no file.
         """
-        from lhub import exchange  # as above
+        import lhub.exchange as exchange  # as above
 
         return exchange.export(self.sessions, [_ref(ref) for ref in refs], os.fspath(path), since=since)
 
@@ -562,7 +562,7 @@ class Registry:
         Raises Denied for another's namespace, Conflict for a protected tag that differs or another kind, UsageError
         or Corrupt for what is no bundle of whole versions; after any of them nothing was changed.
         """
-        from lhub import exchange  # as above
+        import lhub.exchange as exchange  # as above
 
         return exchange.import_bundle(self.session, os.fspath(path), namespace)
 
@@ -572,14 +572,14 @@ class Registry:
         Of those that are named nothing is carried when one cannot be: raises as an import. Of all, the answer's
         `failed` tells which were left out, and why.
         """
-        from lhub import exchange  # as above
+        import lhub.exchange as exchange  # as above
 
         target = replace(self.session, root=os.path.realpath(os.fspath(to)))
         return exchange.copy(self.sessions, target, [_ref(ref) for ref in refs], namespace)
 
     def adoptable(self, cache: str | os.PathLike[str]) -> Sequence[Legacy]:
         """What the old cloud's clients left below a cache folder (``~/.cache``): Executors and DocumentArrays."""
-        from lhub import adoption  # with pathspec
+        import lhub.adoption as adoption  # with pathspec
 
         return adoption.find(os.fspath(cache))
 
@@ -590,7 +590,7 @@ class Registry:
 
         They are pulled by their old name and never updated; with `namespace` they are ordinary resources there.
         """
-        from lhub import adoption  # as above
+        import lhub.adoption as adoption  # as above
 
         return adoption.adopt(self.session, os.fspath(cache), names, namespace, every=every)
 

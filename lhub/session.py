@@ -367,11 +367,11 @@ class Session:
         """The version that a reference to this resource means, at a date too; raises NotFound, UsageError, Corrupt."""
         if ref.at is None:
             return resource.resolve(ref)
-        from lhub.commits import log  # with GitPython's library
+        from lhub.commits import told  # with GitPython's library
         from lhub.diary import replay  # for who asks about the past
 
         tag = ref.tag or LATEST
-        then = replay(reversed(list(log(resource))), until=seconds(ref.at))
+        then = replay(reversed(told(resource)), until=seconds(ref.at))
         version = None if then.deleted else then.tags.get(tag)
         if version is None:
             raise NotFound(f"{resource.name}:{tag} did not stand at {ref.at}", hint=f"lhub log {resource.name}")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lhub import builds
+import lhub.builds as builds
 from lhub.access import may_see, refusal
 from lhub.builds import Build, Event
 from lhub.errors import NotFound, UsageError

@@ -12,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lhub.checkup import Damage, Tally, examine, lag, lagging
+from lhub.commits import NOT_KEPT
 from lhub.errors import Corrupt, Denied, NotFound, UsageError
 from lhub.names import Ref
+from lhub.opening import faked
 from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource, again
@@ -41,7 +43,8 @@ class Verified:
     """What a verification found.
 
     `checked` is the number of files looked at, `bytes` how many of their bytes were hashed; `quick`: only names and
-    sizes were; `findings` are what is wrong now, `repaired` what was wrong and is mended.
+    sizes were; `findings` are what is wrong now, `repaired` what was wrong and is mended, `remarks` what could not be
+    looked at though nothing is wrong.
     """
 
     checked: int = 0
@@ -49,6 +52,7 @@ class Verified:
     quick: bool = False
     findings: tuple[Finding, ...] = ()
     repaired: tuple[Finding, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -64,6 +68,7 @@ class Verified:
             "quick": self.quick,
             "findings": [finding.to_dict() for finding in self.findings],
             "repaired": [finding.to_dict() for finding in self.repaired],
+            "remarks": list(self.remarks),
         }
 
 
@@ -106,7 +111,12 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
         mended = care.repair and _completed(session, resource)
         (repaired if mended else found).append(_finding(resource, lag(what)))
     return Verified(
-        checked=tally.files, bytes=tally.bytes, quick=care.quick, findings=tuple(found), repaired=tuple(repaired)
+        checked=tally.files,
+        bytes=tally.bytes,
+        quick=care.quick,
+        findings=tuple(found),
+        repaired=tuple(repaired),
+        remarks=(NOT_KEPT,) if faked() else (),
     )
 
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -1081,8 +1081,7 @@ def gone_at_last(shelf: Shelf) -> Callable[[], object]:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, deed: Callable[[], object]) -> None:
     """Do something once, just before a function of lhub is called."""
-    module, _, function = name.rpartition(".")
-    real, done = getattr(import_module(module), function), list[bool]()
+    real, done = resolve_name(name), list[bool]()
 
     def call(*arguments: Any, **options: Any) -> Any:
         if not done:
@@ -1094,7 +1093,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, deed: Callable[[], obj
 
 
 @pytest.mark.parametrize("stage", [15, 30], ids=["to the trash", "for good"])
-@pytest.mark.parametrize("moment", ["lhub.fetch._lay_out", "lhub.fetch._copy", "lhub.fetch._put"])
+@pytest.mark.parametrize("moment", ["lhub.fetch._lay_out", "lhub.disk.Pen.copy_out", "lhub.fetch._put"])
 def test_a_pull_of_a_version_while_it_is_collected_is_whole_or_not_here(
     shelf: Shelf, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, stage: int
 ) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, LhubError, UsageError
 from lhub.registry import Registry
-from tests.conftest import by_hand, read_tree, write_tree
+from tests.conftest import as_caller, by_hand, read_tree, write_tree
 
 
 @pytest.fixture
@@ -33,23 +34,25 @@ def test_a_destination_that_stands_is_left_alone(registry: Registry, hello: Path
     assert (read_tree(out), os.listdir(out.parent).count("out")) == ({"mine.txt": b"mine"}, 1)
 
 
+class FailingRename(Pen):
+    """A pen whose second rename fails."""
+
+    renames = 0
+
+    def step(self, verb: str, path: str) -> None:
+        self.renames += verb == "rename"
+        if (verb, self.renames) == ("rename", 2):
+            raise OSError(5, "Input/output error", path)
+
+
 def test_the_old_is_put_back_when_the_new_cannot_be_put_in_its_place(
-    registry: Registry, hello: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, hello: Path, out: Path
 ) -> None:
     registry.push(hello)
     write_tree(out, {"mine.txt": "mine"})
-    rename, calls = os.rename, []
-
-    def failing(source: str, target: str) -> None:
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(5, "Input/output error", target)
-        rename(source, target)
-
     before = sorted(os.listdir(out.parent))
-    monkeypatch.setattr("lhub.fetch.os.rename", failing)
     with pytest.raises(OSError, match="Input/output"):
-        registry.pull("alice/Hello", out, force=True)
+        as_caller(registry, "alice", pen=FailingRename()).pull("alice/Hello", out, force=True)
     assert (read_tree(out), sorted(os.listdir(out.parent))) == ({"mine.txt": b"mine"}, before)
 
 
@@ -140,22 +143,11 @@ def test_a_file_and_a_folder_of_it_are_two_versions(registry: Registry, tmp_path
     assert (pushed[0] == pushed[2], pushed[0] == pushed[1]) == (True, False)
 
 
-def test_what_stood_there_is_put_back_when_a_file_cannot_take_its_place(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_stood_there_is_put_back_when_a_file_cannot_take_its_place(registry: Registry, tmp_path: Path) -> None:
     registry.push(write_tree(tmp_path / "src", {"model.bin": "new"}) / "model.bin", "alice/weights")
     write_tree(tmp_path, {"mine": "precious"})
-    rename, calls = os.rename, []
-
-    def failing(source: str, target: str) -> None:
-        calls.append(target)
-        if len(calls) == 2:
-            raise IsADirectoryError(21, "Is a directory", target)
-        rename(source, target)
-
-    monkeypatch.setattr("lhub.fetch.os.rename", failing)
-    with pytest.raises(IsADirectoryError):
-        registry.pull("alice/weights", tmp_path / "mine", force=True)
+    with pytest.raises(OSError, match="Input/output"):
+        as_caller(registry, "alice", pen=FailingRename()).pull("alice/weights", tmp_path / "mine", force=True)
     assert (tmp_path / "mine").read_text() == "precious"
     assert sorted(os.listdir(tmp_path)) == ["mine", "registry", "src"]
 

@@ -174,6 +174,7 @@ OUTSIDE_USES = {
     ("fetch", "os.path.realpath"): "whether a destination lies in the registry or holds it, seen through links",
     ("folder", "os.path.realpath"): "the folder to push, and where its links lead",
     ("history", "os.environ"): "PATH finds git",
+    ("opening", "os.umask"): "a fake file system heeds none by itself",
     ("__main__", "os.path.abspath"): "where this lhub lies",
     ("peer", "os.chdir"): "a process of its own stands in the scratch folder",
     ("peer", "time.time"): "the clock of that host is what is asked for",
@@ -200,21 +201,14 @@ WRITE_USES = {
     ("lock", "os.O_RDWR"): "the lock file, which filelock takes as a descriptor",
     ("lock", "os.O_CREAT"): "as above; it is no content of a registry",
     ("lock", "os.fchmod"): "as above, with a mode that no umask changes",
-    ("lock", "os.fchown"): "as above, of the group that its folder is of",
+    ("lock", "os.chown"): "as above, of the group that its folder is of",
     ("lock", "fcntl.flock"): "a look at who holds it, shared with others who look; nothing is written",
     ("apart", "os.write"): "a word to the process that began a push which goes on by itself",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
-    ("fetch", "os.makedirs"): "folders at the destination, not in a registry",
-    ("fetch", "os.mkdir"): "the folder beside the destination",
-    ("fetch", "os.O_RDWR"): "a file at the destination, read again to hash it",
-    ("fetch", "os.O_CREAT"): "a file at the destination",
-    ("fetch", "os.rename"): "the destination itself",
     ("fetch", "open to write"): "a bundle at its destination",
-    ("fetch", "os.link"): "its name, exclusively",
-    ("creation", "os.rename"): "the folder of a new Executor, at its place",
-    ("identity", "os.makedirs"): "the folders above LHUB_HOME",
     ("apart", "os.O_RDWR"): "/dev/null, in place of the terminal of a push that goes on by itself",
     ("apart", "os.dup2"): "as above",
+    ("opening", "os.O_CREAT"): "what is made and what stands, a fake file system is told different modes for",
     ("cli", "os.O_WRONLY"): "/dev/null, when the reader of a pipe is gone",
     ("cli", "os.dup2"): "as above",
     ("cli", "open to write"): "/dev/null, for a stream that was closed",
@@ -423,6 +417,17 @@ def nothing_is_imported_by_a_text(modules: list[Module]) -> list[str]:
     return _refused(modules, DYNAMIC, DYNAMIC_USES)
 
 
+def no_module_is_had_from_its_package(modules: list[Module]) -> list[str]:
+    """What was loaded on a fake file system is forgotten afterwards, but for what its package still knows of it."""
+    known = {module.name for module in modules}
+    return [
+        f"{module.path}:{found.line} has {found.meant[0]} from its package, not from an import of its own"
+        for module in modules
+        for found in imports(module)
+        if len(found.meant) == 2 and found.meant[0] in known
+    ]
+
+
 def rooms_are_named_for_what_they_are(modules: list[Module]) -> list[str]:
     return [
         f"{module.path} has a name that says nothing"
@@ -456,6 +461,7 @@ RULES: list[Callable[[list[Module]], list[str]]] = [
     only_doors_read_the_outside,
     only_the_disk_writes,
     nothing_is_imported_by_a_text,
+    no_module_is_had_from_its_package,
     rooms_are_named_for_what_they_are,
     every_module_tells_why_it_exists,
 ]
@@ -505,12 +511,12 @@ SMALL_HOUSE = {
     "__init__": "from __future__ import annotations\nfrom lhub.errors import Fault\n",
     "errors": "from dataclasses import dataclass\nclass Fault(Exception): pass\n",
     "names": "import re\nfrom lhub.errors import Fault\n",
-    "disk": "import os\nfrom lhub import names\n\ndef write(path):\n    os.rename(path, open(path, 'w').name)\n",
+    "disk": "import os\nimport lhub.names as names\n\ndef write(path):\n    os.rename(path, open(path, 'w').name)\n",
     "store": "import os\nfrom lhub.disk import write\n\ndef read(path):\n    return open(path), os.listdir()\n",
     "history": "import subprocess\nfrom lhub.store import read\n",
-    "kinds/__init__": "from lhub.kinds import executor\n",
+    "kinds/__init__": "import lhub.kinds.executor as executor\n",
     "kinds/executor": "import yaml\nfrom lhub.disk import write\n",
-    "registry": "from lhub import history, kinds\n",
+    "registry": "import lhub.history as history\nimport lhub.kinds as kinds\n",
     "door": "import os, sys\nfrom lhub.registry import history\nhome = os.environ['HOME'], sys.argv\n",
     "cli/main": "import click\nfrom lhub.door import home\n",
 }
@@ -579,6 +585,8 @@ PLANTED: list[tuple[str, str, str, str]] = [
     ("only_the_disk_writes", "store", "def save(place): place.write_text('a')\n", "uses open to write"),
     ("nothing_is_imported_by_a_text", "store", "import importlib as i\ni.import_module('a')\n", "import_module"),
     ("nothing_is_imported_by_a_text", "store", "git = __import__('git')\n", "uses __import__"),
+    ("no_module_is_had_from_its_package", "store", "from lhub import names\n", "has lhub.names from its package"),
+    ("no_module_is_had_from_its_package", "registry", f"{FUNCTION}from .kinds import executor\n", "lhub.kinds.executor"),
     ("every_file_has_its_floor", "cellar", "", "cellar.py stands on no floor"),
     ("every_file_has_its_floor", "attic/spiders", "", "attic/spiders.py stands on no floor"),
     ("rooms_are_named_for_what_they_are", "kinds/utils", "", "kinds/utils.py has a name that says nothing"),

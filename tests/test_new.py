@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lhub import creation
+from lhub.disk import Pen
 from lhub.errors import Conflict, LhubError
 from lhub.folder import scan
 from lhub.kinds import executor
@@ -447,13 +448,13 @@ def test_a_fault_at_any_moment_leaves_the_place_as_it_was_or_all_of_it_there(tmp
 
 
 def test_a_folder_that_appears_meanwhile_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, rename = tmp_path / "Greeter", os.rename
+    place, rename = tmp_path / "Greeter", Pen.rename
 
-    def late(source: str, target: str) -> None:
+    def late(pen: Pen, source: str, target: str) -> None:
         write_tree(place, {"mine.txt": "mine"})
-        rename(source, target)
+        rename(pen, source, target)
 
-    monkeypatch.setattr("lhub.creation.os.rename", late)
+    monkeypatch.setattr(Pen, "rename", late)
     with pytest.raises(Conflict, match="appeared meanwhile"):
         create(place)
     assert {**read_tree(tmp_path)} == {"Greeter/mine.txt": b"mine"}

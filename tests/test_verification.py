@@ -230,7 +230,7 @@ def test_of_another_s_the_owner_is_named_as_who_can_mend(kept: Kept) -> None:
 def test_the_answer_as_a_document(kept: Kept) -> None:
     flip(kept.payload("run.sh"))
     document = kept.registry.verify("alice/X:latest").to_dict()
-    assert list(document) == ["ok", "checked", "bytes", "quick", "findings", "repaired"]
+    assert list(document) == ["ok", "checked", "bytes", "quick", "findings", "repaired", "remarks"]
     assert (document["ok"], document["checked"], document["repaired"]) == (False, 5, [])
     [finding] = json.loads(json.dumps(document))["findings"]
     assert sorted(finding) == ["hint", "problem", "ref"]

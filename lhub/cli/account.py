@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lhub.cli import show
+import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 
@@ -23,7 +23,7 @@ def login_command(ctx: click.Context, name: str | None, root: str | None, as_jso
     Example:
       lhub login alice
     """
-    from lhub import door
+    import lhub.door as door
 
     place = registry(ctx, root, writes=True, anonymous=True)
     name = place.session.person.account if name is None else name
@@ -43,7 +43,8 @@ def logout_command(root: str | None) -> None:
     Example:
       lhub logout
     """
-    from lhub import door, identity
+    import lhub.door as door
+    import lhub.identity as identity
 
     click.echo("logged out" if identity.forget(door.home()) else "nobody was logged in")
 

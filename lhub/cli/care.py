@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lhub.cli import show
+import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 
@@ -53,6 +53,8 @@ def verify_command(
         for finding in verified.findings:
             click.echo(f"{show.clean(show.short(finding.ref))}: {show.clean(finding.problem, lines=False)}")
             click.echo(f"  {show.clean(finding.hint)}")
+        for remark in verified.remarks:
+            click.echo(f"note: {remark}")
         how = "only their names and sizes were looked at" if quick else f"{show.size(verified.bytes)} hashed"
         wrong = f"{len(verified.findings)} wrong" if verified.findings else "all well"
         click.echo(f"{verified.checked} files: {wrong} ({how})")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import click
 
-from lhub.cli import show
+import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option
 from lhub.errors import UsageError, listing

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from lhub.cli import show
+import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lhub.cli import show
+import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO
 
+import lhub.kinds.executor as executor
 from lhub.folder import Packing, Source
-from lhub.kinds import executor
 from lhub.kinds.classes import Reading
 from lhub.kinds.config import CONFIG, MANIFEST
 from lhub.kinds.recognised import Recognised as Recognised
@@ -44,7 +44,7 @@ def described(packing: Packing) -> Recognised:
 
 def _file(packing: Packing) -> Recognised:
     """What one file is, by what it begins with."""
-    from lhub.kinds import docarray  # as above
+    import lhub.kinds.docarray as docarray  # as above
 
     with _opened(packing) as file:
         about = docarray.look(file, str(packing.file))

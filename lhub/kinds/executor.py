@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import lhub.kinds.requirements as requirements
 from lhub.errors import UsageError, listing
 from lhub.folder import path_faults
-from lhub.kinds import requirements
 from lhub.kinds.classes import Reading
 from lhub.kinds.config import CONFIG, MANIFEST, Setting, child, text_of, texts_of, with_metas
 from lhub.kinds.recognised import Recognised
