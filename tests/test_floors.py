@@ -586,7 +586,7 @@ PLANTED: list[tuple[str, str, str, str]] = [
     ("nothing_is_imported_by_a_text", "store", "import importlib as i\ni.import_module('a')\n", "import_module"),
     ("nothing_is_imported_by_a_text", "store", "git = __import__('git')\n", "uses __import__"),
     ("no_module_is_had_from_its_package", "store", "from lhub import names\n", "has lhub.names from its package"),
-    ("no_module_is_had_from_its_package", "registry", f"{FUNCTION}from .kinds import executor\n", "lhub.kinds.executor"),
+    ("no_module_is_had_from_its_package", "registry", f"{FUNCTION}from .kinds import executor\n", "kinds.executor"),
     ("every_file_has_its_floor", "cellar", "", "cellar.py stands on no floor"),
     ("every_file_has_its_floor", "attic/spiders", "", "attic/spiders.py stands on no floor"),
     ("rooms_are_named_for_what_they_are", "kinds/utils", "", "kinds/utils.py has a name that says nothing"),
