@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pkgutil import get_data
+from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING
 
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
@@ -33,6 +33,7 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 2048
 """Bytes of a name, by most file systems, and of a path, so that what stands above it leaves room (PATH_MAX is 4096)."""
 _LIST = 1 << 20
 """Bytes of the longest ignore list that is read."""
+_BUILT_IN = f"{os.path.dirname(__file__)}/python.gitignore"
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -277,7 +278,7 @@ def _ignore_list(folder: str) -> tuple[bool, GitIgnoreSpec]:
         except (Corrupt, OSError) as error:
             raise UsageError(f"{own} cannot be read: {error}", hint="a folder's .gitignore is a short text") from None
     else:
-        text = (get_data("lhub", "python.gitignore") or b"").decode()  # by its loader, whatever file system is faked
+        text = SourceFileLoader("lhub", _BUILT_IN).get_data(_BUILT_IN).decode()  # as imports are, on a fake disk too
     try:
         return is_own, _spec(text)
     except ValueError as error:

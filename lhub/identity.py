@@ -73,9 +73,9 @@ def gid_of(group: str) -> int | None:
         return int(group) if group.isdecimal() and group.isascii() and int(group) < 1 << 32 else None
 
 
-def remember(home: str, namespace: str) -> None:
+def remember(home: str, namespace: str, pen: Pen | None = None) -> None:
     """Log in: keep the namespace in `<home>/login`."""
-    pen = Pen()
+    pen = pen or Pen()
     make_home(home)
     pen.replace(f"{home}/login", f"{namespace}\n".encode(), 0o600, scratch=f"{home}/.login.{os.getpid()}")
 

@@ -19,6 +19,7 @@ import pytest
 from lhub.disk import Pen
 from lhub.registry import Registry
 
+pytest_plugins = ["pytester"]
 PROJECT = Path(__file__).parent.parent
 HELLO = PROJECT / "fixtures" / "executors" / "HelloExecutor"
 MEMORY, ROOM = "/dev/shm", 2 << 30

@@ -74,10 +74,10 @@ FLOORS: dict[str, set[str]] = {
         "selftest",
         "registry",
     },
-    "ROOF": {"door", "cli", "docarray_store", "__init__", "__main__"},
+    "ROOF": {"door", "cli", "docarray_store", "testing", "pytest_plugin", "__init__", "__main__"},
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms}
-DOORS = {"door", "cli"}
+DOORS = {"door", "cli", "testing", "pytest_plugin"}
 
 TOOLS: dict[str, set[str]] = {
     "git": set(),
@@ -94,7 +94,8 @@ TOOLS: dict[str, set[str]] = {
     "ctypes": {"disk"},
     "pwd": {"identity"},
     "grp": {"identity"},
-    "tempfile": {"history", "exchange", "folder"},  # of a folder: texts that travel in place of a file
+    "tempfile": {"history", "exchange", "folder", "testing"},  # of a folder: texts that travel in place of a file
+    "pytest": {"testing", "pytest_plugin"},
     "shutil": set(),
     "pathlib": {"registry"},
     "socket": set(),
@@ -108,8 +109,8 @@ TOOLS: dict[str, set[str]] = {
 }
 """What is used in some rooms only; a package that is neither here nor Python's own is used nowhere."""
 
-EXTRA = {"docarray", "numpy", "rich", "lz4"}
-"""What comes with the extra `docarray`, or with whatever wrote an array."""
+EXTRA = {"docarray", "numpy", "rich", "lz4", "pytest"}
+"""What comes with the extra `docarray`, with whatever wrote an array, and what loads the plugin."""
 
 PURE = {
     "__future__",

@@ -1,0 +1,170 @@
+"""The pytest plugin: registries for other projects' tests, which need no network, no share and no clean-up.
+
+It is there once lhub is installed, and costs a run that does not use it next to nothing: lhub's rooms are loaded when
+the first of these fixtures is. ``pytest --fixtures`` shows them with examples::
+
+    def test_release(lhub_registry, lhub_executor):
+        pushed = lhub_executor("Encoder", tags=["v1", "latest"])
+        assert [listed.name for listed in lhub_registry.list()] == [pushed.name]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lhub.orders import Pushed
+    from lhub.testing import Login, MakeExecutor, Place, SharedRegistry, TemporaryRegistry
+
+_FILES: Mapping[str, str | bytes] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one option."""
+    where = "the registry that lhub_overlay reads what is not in the test's own from"
+    parser.getgroup("lhub").addoption("--lhub-root", metavar="DIR", help=where)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test that reads the session's registry is kept apart from the user's as well."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "lhub_session_registry" in names and "_lhub_place" not in names:
+        names.append("_lhub_place")
+
+
+@pytest.fixture
+def _lhub_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A home with a registry in it, for one test."""
+    if "fs" in request.fixturenames:  # that of pyfakefs: what follows lies on it
+        request.getfixturevalue("fs")
+    from lhub.testing import Bounds, Place, folder_for  # lhub, for who uses it
+
+    home, bounds = folder_for(tmp_path_factory, "lhub"), Bounds(tmp_path_factory)
+    before = request.session.testsfailed
+    with pytest.MonkeyPatch.context() as patch, bounds.kept():
+        place = Place(home, patch)
+        place.settle()
+        yield place
+        passed = request.session.testsfailed == before
+        if passed:
+            bounds.see_none_crossed()
+        policy = request.config.getini("tmp_path_retention_policy")
+        if policy == "none" or (policy == "failed" and passed):
+            place.remove()
+
+
+@pytest.fixture
+def lhub_registry(_lhub_place: Place) -> TemporaryRegistry:
+    """An empty `lhub.Registry` of the test's own, logged in as alice; `lhub.push(...)` and commands mean it as well.
+    Example:
+        def test_a_release_has_its_tag(lhub_registry, tmp_path):
+            release(tmp_path, "v1")  # your own, which calls lhub.push(...)
+            assert lhub_registry.show("alice/weights:v1").tags.keys() == {"v1"}
+        def test_a_busy_registry_is_tried_again(lhub_registry, tmp_path):
+            lhub_registry.fail_next("push", lhub.LockTimeout("somebody holds it"))
+            release(tmp_path, "v1")
+
+    HOME, LHUB_HOME and LHUB_ROOT lead to it, no other LHUB_* is set: nothing reaches the user's own registry, and a
+    write of lhub's outside of it and of pytest's temporary folder (tmp_path) fails the test. Its `root` is a Path;
+    ``fail_next(verb, error)`` lets the next ``push``, ``pull``... on it raise an error. With pyfakefs's `fs` it lies on
+    the fake file system.
+    """
+    return _lhub_place.registry()
+
+
+@pytest.fixture
+def lhub_login(_lhub_place: Place, lhub_registry: TemporaryRegistry) -> Login:
+    """Become somebody else for a block: what `lhub_registry`, `lhub.push`... then do, bob does; None is nobody.
+    Example:
+        def test_what_is_private_is_not_seen_by_others(lhub_registry, lhub_login, lhub_executor):
+            lhub_executor("Hello", visibility="private")
+            with lhub_login("bob"), pytest.raises(lhub.NotFound):
+                lhub_registry.path("alice/Hello")
+    """
+
+    @contextmanager
+    def login(namespace: str | None) -> Iterator[TemporaryRegistry]:
+        with _lhub_place.logged_in(namespace):
+            yield lhub_registry
+
+    return login
+
+
+@pytest.fixture
+def lhub_executor(_lhub_place: Place) -> MakeExecutor:
+    """Make and push a small Executor: ``(name="Hello", tags=["latest"], visibility="public", files={})``.
+    Example:
+        def test_the_newest_version_is_deployed(lhub_executor):
+            lhub_executor("Encoder", tags=["v1"])
+            newest = lhub_executor("Encoder", tags=["v2", "latest"], files={"weights.bin": bytes(10)})
+            assert deploy("jinaai://alice/Encoder").version == newest.version
+
+    It returns what `lhub.push` returns. `files` (path to text or bytes) are added, or stand in place of its own
+    `config.yml`, `executor.py`, `requirements.txt` and `README.md`; `protected_tags` are taken as well.
+    """
+
+    def make(
+        name: str = "Hello",
+        tags: Iterable[str] = ("latest",),
+        visibility: str = "public",
+        files: Mapping[str, str | bytes] = _FILES,
+        *,
+        protected_tags: Iterable[str] = (),
+    ) -> Pushed:
+        return _lhub_place.executor(name, tags, visibility, files, protected_tags)
+
+    return make
+
+
+@pytest.fixture
+def lhub_docs(_lhub_place: Place) -> Pushed:
+    """A pushed array, ``alice/docs``: three documents, each with a text and an embedding.
+    Example:
+        def test_the_index_has_every_document(lhub_docs):
+            assert len(build_index(lhub_docs.name)) == 3  # your own, which calls lhub.load(name)
+
+    It is what `lhub.push` returned. The array is of the generation of docarray that is installed; without one it is a
+    DocList, which every verb but `load` takes.
+    """
+    return _lhub_place.docs()
+
+
+@pytest.fixture
+def lhub_overlay(request: pytest.FixtureRequest, _lhub_place: Place) -> TemporaryRegistry:
+    """`lhub_registry` with a real registry behind it, named by ``pytest --lhub-root DIR``: reads fall through to it.
+    Example:
+        def test_the_tagger_still_reads_the_released_weights(lhub_overlay):
+            assert tag("a sentence", weights=lhub_overlay.path("vision/weights:prod"))
+
+    Writes stay in the test: a push of what is there makes a resource of the test's own. Without the option such a test
+    is skipped.
+    """
+    root = request.config.getoption("lhub_root")
+    if not root:
+        pytest.skip("lhub_overlay reads a real registry: pytest --lhub-root DIR names it")
+    return _lhub_place.overlay(os.path.join(request.config.invocation_params.dir, os.path.expanduser(root)))
+
+
+@pytest.fixture(scope="session")
+def lhub_session_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRegistry]:
+    """A registry for the whole session, logged in as alice, which tests only read; a session's fixture fills it.
+    Example:
+        @pytest.fixture(scope="session")
+        def weights(lhub_session_registry):
+            with lhub_session_registry.filling() as registry:
+                return registry.push("tests/weights", "alice/weights", tags=["v1"])
+        def test_the_weights_load(lhub_session_registry, weights, tmp_path):
+            assert load(lhub_session_registry.pull(f"{weights.name}:v1", tmp_path / "weights").path)
+
+    With pytest-xdist each worker has its own. A verb that would write raises `lhub.Denied`, but for who is `filling`.
+    """
+    from lhub.testing import Bounds, folder_for, shared  # lhub, for who uses it
+
+    root = f"{folder_for(tmp_path_factory, 'lhub-session')}/registry"
+    with shared(root, Bounds(tmp_path_factory)) as registry:
+        yield registry
