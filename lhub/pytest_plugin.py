@@ -19,7 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lhub.orders import Pushed
-    from lhub.testing import Login, MakeExecutor, Place, SharedRegistry, TemporaryRegistry
+    from lhub.testing import Login, MakeExecutor, Patterns, Place, SharedRegistry, TemporaryRegistry
 
 _FILES: Mapping[str, str | bytes] = {}
 
@@ -37,8 +37,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         names.append("_lhub_place")
 
 
+@pytest.fixture(scope="session")
+def _lhub_patterns(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
+    """What was pushed for tests already."""
+    from lhub.testing import Patterns  # lhub, for who uses it
+
+    return Patterns(tmp_path_factory)
+
+
 @pytest.fixture
-def _lhub_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def _lhub_place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _lhub_patterns: Patterns
+) -> Iterator[Place]:
     """A home with a registry in it, for one test."""
     if "fs" in request.fixturenames:  # that of pyfakefs: what follows lies on it
         request.getfixturevalue("fs")
@@ -47,7 +57,7 @@ def _lhub_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     home, bounds = folder_for(tmp_path_factory, "lhub"), Bounds(tmp_path_factory)
     before = request.session.testsfailed
     with pytest.MonkeyPatch.context() as patch, bounds.kept():
-        place = Place(home, patch)
+        place = Place(home, patch, _lhub_patterns)
         place.settle()
         yield place
         passed = request.session.testsfailed == before

@@ -160,6 +160,31 @@ def test_an_executor_is_small_whole_and_what_push_returns(
     assert lhub_registry.show("alice/Hello").version == pushed.version
 
 
+def test_what_is_pushed_again_in_another_test_is_what_a_push_leaves(pytester: pytest.Pytester) -> None:
+    text = """
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("asked", [{}, {"visibility": "private", "protected_tags": ["v1"]}])
+def test_turn(lhub_registry, lhub_executor, lhub_docs, lhub_login, asked, turn, tmp_path):
+    pushed = lhub_executor(**asked)
+    tag = (pushed.tags + pushed.protected_tags)[0]
+    assert (pushed.path, len(os.listdir(pushed.path))) == (lhub_registry.path(f"alice/Hello:{tag}"), 4)
+    assert lhub_registry.verify().ok
+    assert lhub_registry.doctor() == []
+    [entry] = lhub_registry.log("alice/Hello")
+    assert (entry.version, lhub_registry.build("alice/Hello").look().state) == (pushed.version, "succeeded")
+    assert lhub_registry.show("alice/Hello").visibility == asked.get("visibility", "public")
+    again = lhub_executor(files={"more.txt": "more"}, tags=["v2"], visibility=asked.get("visibility", "public"))
+    assert again.version != pushed.version and len(lhub_registry.log("alice/Hello")) == 2
+    assert lhub_registry.pull("alice/Hello:v2", tmp_path / "out").version == again.version
+    lhub_registry.fail_next("push", lhub.Corrupt)
+    with pytest.raises(lhub.Corrupt):
+        lhub_executor("Other")
+    with lhub_login("bob"):
+        assert lhub_executor(**asked).name == "bob/Hello"
+"""
+    project(pytester, text).assert_outcomes(passed=6)
+
+
 def test_an_executor_has_the_tags_visibility_and_files_asked_for(
     lhub_registry: TemporaryRegistry, lhub_executor: MakeExecutor
 ) -> None:
