@@ -19,21 +19,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lhub.errors import (
-    BuildFailed,
-    Conflict,
-    Corrupt,
-    Denied,
-    LhubError,
-    LockTimeout,
-    NotFound,
-    ToolMissing,
-    UsageError,
-)
-
 if TYPE_CHECKING:
     import os
 
+    from lhub.errors import (
+        BuildFailed,
+        Conflict,
+        Corrupt,
+        Denied,
+        LhubError,
+        LockTimeout,
+        NotFound,
+        ToolMissing,
+        UsageError,
+    )
     from lhub.fetch import Pulled
     from lhub.orders import Pushed
     from lhub.registry import Registry
@@ -228,9 +227,13 @@ def path(ref: str) -> str:
 
 
 def __getattr__(name: str) -> Any:
-    """`Registry`, loaded at first use: errors alone cost nothing to import."""
+    """`Registry` and the errors, loaded at first use: pytest imports this package in every run, for its fixtures."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lhub' has no attribute {name!r}")
     if name == "Registry":
         from lhub.registry import Registry
 
         return Registry
-    raise AttributeError(f"module 'lhub' has no attribute {name!r}")
+    import lhub.errors as errors
+
+    return getattr(errors, name)

@@ -252,9 +252,12 @@ def stands(place: ResourceFolder, task: str) -> bool:
 
 
 def _begun_at(folder: BuildFolder) -> int:
-    with suppress(OSError):
+    try:
         return os.lstat(folder.file).st_mtime_ns
-    return 0
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return 0
 
 
 def look(place: ResourceFolder, task: str, name: str, *, host: str) -> Build:
@@ -321,7 +324,9 @@ def _last(folder: BuildFolder) -> Event:
 def _size(folder: BuildFolder) -> int:
     try:
         return os.lstat(folder.events).st_size
-    except OSError:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         return 0
 
 

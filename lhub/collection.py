@@ -391,9 +391,11 @@ def _server_now(session: Session) -> float:
         return session.clock()  # nothing here is his, so nothing goes
     path, pen = f"{place}/{SCRATCH}{session.unique()}", session.pen
     for _ in range(50):
-        pen.write_new(path, b"", 0o600, sync=False)
-        made = _status(path)
-        pen.unlink(path)
+        try:
+            pen.write_new(path, b"", 0o600, sync=False)
+            made = _status(path)
+        finally:
+            pen.unlink(path)
         if made:  # else a push of one's own swept it, which took us for dead
             return made.st_mtime
     raise LhubError(f"{path} is removed again and again", hint="look who else writes there")

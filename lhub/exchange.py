@@ -30,7 +30,7 @@ from lhub.opening import GONE, free_bytes, read_small
 from lhub.packer import write
 from lhub.parcel import Parcel, Shelved, parcel_name
 from lhub.session import Session, first_of
-from lhub.spaces import claim, claim_unnamed, clear_leftover, no_twin_space
+from lhub.spaces import claim, claim_unnamed, clear_leftover, no_twin_space, to_be_made
 from lhub.staging import Staged, agrees, known, staging, sweep
 from lhub.store import Resource
 
@@ -222,7 +222,7 @@ def receive_all(session: Session, parcels: Sequence[Parcel], namespace: str | No
         )
     if double := _repeated(names, by=str.lower):
         raise Conflict(f"{double} differs only by case from another that comes along", hint="some disks keep only one")
-    if os.path.lexists(session.root):
+    if not to_be_made(session.root):
         session.read_root()
     for receiver in receivers:
         receiver.refuse()

@@ -156,7 +156,11 @@ def _opened(path: str, mode: int) -> int:
             return opened(path, _OPEN)
         with suppress(FileExistsError):
             descriptor = opened(path, _OPEN | os.O_CREAT | os.O_EXCL, mode & 0o600)
-            _settle(descriptor, os.path.dirname(path), mode)
+            try:
+                _settle(descriptor, os.path.dirname(path), mode)
+            except BaseException:
+                os.close(descriptor)
+                raise
             return descriptor
         refresh(os.path.dirname(path))  # NFS remembers for half a minute that a name was not there
     return opened(path, _OPEN)

@@ -26,7 +26,7 @@ from lhub.index import Index
 from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
-from lhub.opening import GONE, guard, is_folder, read_small, refresh
+from lhub.opening import GONE, guard, is_folder, read_small, refresh, see_gone
 from lhub.store import Resource, Vanished, Version
 
 if TYPE_CHECKING:
@@ -204,15 +204,23 @@ class Session:
     def resources(self) -> Iterator[tuple[str | None, Resource, bool]]:
         """Namespace and resource of all that stands and the caller may see or cares for, and whether he does."""
         for namespace in self.spaces():
-            with suppress(PermissionError, FileNotFoundError):
-                for name in sorted(filter(is_name, os.listdir(self.folder.namespace(namespace).path))):
-                    resource = self.resource(namespace, name)
+            try:
+                names = sorted(filter(is_name, os.listdir(self.folder.namespace(namespace).path)))
+            except OSError as error:
+                see_gone(error)
+                continue
+            for name in names:
+                resource = self.resource(namespace, name)
+                try:
                     if resource.status() is None:  # a link there is nobody's resource
                         continue
                     own = self.keeps(namespace, resource)
-                    with suppress(OSError):  # hidden by the kernel, or gone since the listing
-                        if (own or may_see(self.place_seen(namespace, name))) and resource.published():
-                            yield namespace, resource, own
+                    if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):
+                        continue
+                except OSError as error:
+                    see_gone(error)
+                    continue
+                yield namespace, resource, own
 
     def place(
         self, namespace: str | None, name: str, *, secret: str | None = None, resource: Resource | None = None

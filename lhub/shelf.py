@@ -17,6 +17,7 @@ from lhub.index import Known
 from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
+from lhub.opening import see_gone
 from lhub.session import Session
 from lhub.store import Resource, Version
 
@@ -128,7 +129,8 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
         names = [
             entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and is_name(entry.name)
         ]
-    except OSError:
+    except OSError as error:
+        see_gone(error)
         return
     for name in names:
         try:
@@ -136,8 +138,8 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
                 line := _line(session, session.resource(namespace, name))
             ):
                 yield line
-        except OSError:
-            continue
+        except OSError as error:
+            see_gone(error)
 
 
 def _line(session: Session, resource: Resource) -> Listed | None:
@@ -221,10 +223,14 @@ def search(sessions: Sequence[Session], terms: Sequence[str]) -> list[Found]:
     for session in _there(sessions):
         session.read_root()
         for namespace, resource, _ in session.resources():
-            with suppress(LhubError, OSError):  # what is damaged, or gone meanwhile, is not found
+            try:
                 seen = may_see(session.place_seen(namespace, os.path.basename(resource.folder.path)))
                 if seen and resource.name not in found:  # what the name means is the first, whether it matches or not
                     found[resource.name] = _match(session, resource, wanted)
+            except OSError as error:
+                see_gone(error)
+            except LhubError:
+                continue  # what is damaged is not found
     hits = [hit for hit in found.values() if hit]
     return [each for _, each in sorted(hits, key=lambda hit: (hit[0], hit[1].name))]
 

@@ -98,6 +98,16 @@ def make_root(session: Session, wanted: Sharing | None = None, *, require_mount:
     return made
 
 
+def to_be_made(root: str) -> bool:
+    """Whether a registry may be made there: nothing stands there, or what a maker left who did not finish it."""
+    try:
+        return all(name.startswith(SCRATCH) for name in os.listdir(root))
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
+
+
 def _make_root(session: Session, *, require_mount: bool) -> None:
     root = session.root
     parent = os.path.dirname(root) or "/"

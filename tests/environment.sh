@@ -3,20 +3,25 @@
 # this lhub.
 #
 #   LHUB_TEST_JINA=$(sh tests/environment.sh jina .venv-jina) .venv/bin/pytest -q -m served
+#   LHUB_TEST_DOWNSTREAM=$(sh tests/environment.sh downstream .venv-downstream) .venv/bin/pytest -q -m downstream
 #   $(sh tests/environment.sh docarray-new .venv-docarray-new) -m pytest -q -m docarray
+#
+# Others get this lhub as it lies here (pip install -e), `downstream` gets a wheel of it, made anew each time.
 #
 # The last line on stdout is its Python. Exit 9: there can be none here, no Python of 3.10 or 3.11 or no package index;
 # any other failure is one of the requirements, and worth a look.
 set -eu
 
-usage="usage: sh tests/environment.sh jina|docarray-old|docarray-new FOLDER"
+usage="usage: sh tests/environment.sh jina|docarray-old|docarray-new|downstream FOLDER"
 project=$(cd "$(dirname "$0")/.." && pwd)
 requirements="$project/tests/environments/${1:?$usage}.txt"
 wanted() { echo "$project" | cat - "$requirements" "$project/pyproject.toml"; }
 mkdir -p "${2:?$usage}"
 folder=$(cd "$2" && pwd)
 
-if ! { wanted | cmp -s - "$folder/made-with.txt" && "$folder/bin/python" -c ''; }; then
+how=-e
+[ "$1" != downstream ] || how=--force-reinstall
+if [ "$how" != -e ] || ! { wanted | cmp -s - "$folder/made-with.txt" && "$folder/bin/python" -c ''; }; then
     for python in python3.11 python3.10 python3; do
         # a Python may be a name that starts nothing, as those of pyenv
         "$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null && break
@@ -27,7 +32,7 @@ if ! { wanted | cmp -s - "$folder/made-with.txt" && "$folder/bin/python" -c ''; 
         exit 9
     fi
     "$python" -m venv --clear "$folder" >&2
-    if ! "$folder/bin/pip" install -q -r "$requirements" -e "$project" >&2; then
+    if ! "$folder/bin/pip" install -q -r "$requirements" $how "$project" >&2; then
         "$folder/bin/pip" index versions -q click >/dev/null 2>&1 && exit 1
         echo "environment: no package index answers" >&2
         exit 9

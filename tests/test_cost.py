@@ -75,7 +75,7 @@ def test_a_reader_does_not_load_the_rooms_of_writers(small: Shell, command: str)
 
 def test_lhub_alone_is_imported_without_its_rooms(small: Shell) -> None:
     modules = loaded_by(small, "import lhub")
-    assert {name for name in modules if name.startswith("lhub.")} == {"lhub.errors"}
+    assert {name for name in modules if name.startswith("lhub.")} == set()
 
 
 def cpu(words: list[str], shell: Shell, environment: dict[str, str]) -> float:

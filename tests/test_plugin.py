@@ -433,7 +433,7 @@ import sys
 
 def test_rooms():
     assert sorted(name for name in sys.modules if name.partition(".")[0] == "lhub") == [
-        "lhub", "lhub.errors", "lhub.pytest_plugin"
+        "lhub", "lhub.pytest_plugin"
     ]
 """
     project(pytester, text).assert_outcomes(passed=1)

@@ -79,7 +79,7 @@ def test_ci_runs_the_second_command_to_the_letter() -> None:
 
 
 def test_the_python_block_runs(reader: Shell) -> None:
-    (block,) = (block for block in blocks(README, "python") if "docarray" not in block)  # tests/test_documents.py
+    (block,) = (block for block in blocks(README, "python") if block not in tried_elsewhere())
     done = subprocess.run(
         [sys.executable, "-c", block],
         cwd=reader.cwd,
@@ -91,6 +91,26 @@ def test_the_python_block_runs(reader: Shell) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("True ")
     assert "alice/HelloExecutor is not here" in done.stdout
+
+
+def tried_elsewhere() -> list[str]:
+    """What the README shows of tests, and of arrays, which tests/test_documents.py runs."""
+    return [block for block in blocks(README, "python") if "def test_" in block or "docarray" in block]
+
+
+def test_the_tests_that_are_shown_are_those_of_a_project_that_is_tried() -> None:
+    """tests/test_downstream.py runs them."""
+    (block,) = (block for block in blocks(README, "python") if "def test_" in block)
+    project = (PROJECT / "fixtures" / "downstream" / "tests" / "test_weathervane.py").read_text()
+    shown = [test.strip() for test in re.split(r"^(?=def )", block, flags=re.MULTILINE) if test.strip()]
+    assert len(shown) == 3
+    assert [test for test in shown if f"\n\n\n{test}\n\n\n" not in project] == []
+
+
+def test_the_table_of_fixtures_has_them_all() -> None:
+    rows = re.findall(r"^\| `(lhub_\w+)` \|", README, re.MULTILINE)
+    plugin = (PROJECT / "lhub" / "pytest_plugin.py").read_text()
+    assert sorted(rows) == sorted(re.findall(r"^def (lhub_\w+)", plugin, re.MULTILINE))
 
 
 def test_the_way_to_remove_a_registry_by_hand_works(reader: Shell) -> None:
