@@ -269,7 +269,7 @@ def refresh(folder: str) -> None:
 
 
 def see_gone(error: OSError) -> None:
-    """Raise an error, unless it says that something is gone since it was listed, or hidden: a disk that fails is told."""
+    """Raise an error, unless it says that something is gone since it was listed, or hidden: a failing disk is told."""
     if error.errno not in _PASSED_OVER:
         raise error
 

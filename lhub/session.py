@@ -207,7 +207,7 @@ class Session:
             try:
                 names = sorted(filter(is_name, os.listdir(self.folder.namespace(namespace).path)))
             except OSError as error:
-                see_gone(error)
+                self._see_hidden(namespace, error)
                 continue
             for name in names:
                 resource = self.resource(namespace, name)
@@ -218,9 +218,15 @@ class Session:
                     if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):
                         continue
                 except OSError as error:
-                    see_gone(error)
+                    self._see_hidden(namespace, error)
                     continue
                 yield namespace, resource, own
+
+    def _see_hidden(self, namespace: str | None, error: OSError) -> None:
+        """Raise an error, unless it says that something is gone or hidden; of one's own nothing is."""
+        if isinstance(error, PermissionError) and self.is_own(namespace) and not self.is_team(str(namespace)):
+            raise error
+        see_gone(error)
 
     def place(
         self, namespace: str | None, name: str, *, secret: str | None = None, resource: Resource | None = None

@@ -7,6 +7,7 @@ True
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -155,7 +156,17 @@ def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
     except (OSError, Corrupt) as error:
         why = str(error) if isinstance(error, Corrupt) else f"{error.strerror}: {error.filename}"
         found = [Damage(problem=f"it cannot be read: {why}", hint="look what stands there, and who may read it")]
-    return found if resource.status() else []  # deleted meanwhile
+    return found if _stands(resource) else []
+
+
+def _stands(resource: Resource) -> bool:
+    """Whether nobody deleted it meanwhile; what may not be looked at is there."""
+    try:
+        return stat.S_ISDIR(os.lstat(resource.folder.path).st_mode)
+    except PermissionError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _finding(resource: Resource, damage: Damage, *, own: bool = True, tried: bool = False) -> Finding:
