@@ -21,7 +21,7 @@ from typing import Any
 
 from lhub.apart import HERE, Apart, go_apart, let_go
 from lhub.disk import Pen
-from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout
+from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout, NotFound
 from lhub.layout import SCRATCH, BuildFolder, Modes, ResourceFolder, is_version
 from lhub.lock import held, is_held
 from lhub.manifest import FORMAT, SMALL, read_yaml, to_yaml
@@ -268,6 +268,8 @@ def look(place: ResourceFolder, task: str, name: str, *, host: str) -> Build:
     elsewhere = "host" in document and document["host"] != host
     alive = elsewhere or _is_held(folder)
     last = _last(folder)  # after the lock: what was said before it was freed is there
+    if not (alive or last or _begun_at(folder)):
+        raise NotFound(f"the task {task} is not here any more", hint=f"{name} was deleted; lhub restore {name}")
     state, message = _state(last, alive)
     payload = last.get("payload")
     version = payload.get("version") if state == "succeeded" and isinstance(payload, dict) else None

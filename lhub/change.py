@@ -252,7 +252,7 @@ class Change:
 
     def visibility(self) -> str:
         """``public`` or ``private``, as the folder's mode says."""
-        return self.resource.visibility(os.lstat(self.place.path))  # it is there: no error is taken for an answer
+        return self.resource.visibility()
 
     def refuse_protected(self, tags: tuple[str, ...], version: str) -> None:
         """Raise Conflict when a tag is protected and of another version."""

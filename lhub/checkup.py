@@ -316,7 +316,7 @@ def _is_held(lock: str) -> bool:
 
 def _lacking(resource: Resource) -> list[_Lacking]:
     state = replay(reversed(list(log(resource)))) if tip_of(resource) else Recorded()
-    visibility = resource.visibility(resource.status())
+    visibility = resource.visibility()
     links = resource.links()
     odd = {name.removeprefix(PIN) for name in links.odd}  # which are told by themselves
     entries = missing(state, links.tags, visibility, now=0.0, account=account_of)

@@ -34,8 +34,8 @@ _OURS = 8
 """Folders that lhub itself makes above what lies in a version."""
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
 """Answers that mean: it was there a moment ago (ESTALE on network file systems)."""
-_PASSED_OVER = GONE | {errno.EACCES, errno.EPERM, errno.ENOTDIR}
-"""Answers that mean: gone, not for the caller, or not what it seems."""
+HIDDEN = frozenset({errno.EACCES, errno.EPERM})
+"""Answers that mean: not for the caller."""
 
 _guarded: set[str] = set()
 
@@ -266,12 +266,6 @@ def refresh(folder: str) -> None:
     """Let a network file system look anew at the names in a folder: opening it is what makes an NFS client ask."""
     with suppress(OSError):
         os.close(os.open(folder, FOLDER))
-
-
-def see_gone(error: OSError) -> None:
-    """Raise an error, unless it says that something is gone since it was listed, or hidden: a failing disk is told."""
-    if error.errno not in _PASSED_OVER:
-        raise error
 
 
 def is_folder(path: str) -> bool:

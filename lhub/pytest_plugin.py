@@ -56,16 +56,17 @@ def _lhub_place(
 
     home, bounds = folder_for(tmp_path_factory, "lhub"), Bounds(tmp_path_factory)
     before = request.session.testsfailed
-    with pytest.MonkeyPatch.context() as patch, bounds.kept():
+    with pytest.MonkeyPatch.context() as patch:
         place = Place(home, patch, _lhub_patterns)
-        place.settle()
-        yield place
-        passed = request.session.testsfailed == before
-        if passed:
-            bounds.see_none_crossed()
-        policy = request.config.getini("tmp_path_retention_policy")
-        if policy == "none" or (policy == "failed" and passed):
-            place.remove()
+        with bounds.kept(place.root):
+            place.settle()
+            yield place
+    passed = request.session.testsfailed == before
+    if passed:
+        bounds.see_none_crossed()
+    policy = request.config.getini("tmp_path_retention_policy")
+    if policy == "none" or (policy == "failed" and passed):
+        place.remove()
 
 
 @pytest.fixture

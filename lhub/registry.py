@@ -451,8 +451,7 @@ class Registry:
         if visibility is None:
 
             def told(session: Session) -> str:
-                resource = session.seen(parsed)
-                return resource.visibility(resource.status())
+                return session.seen(parsed).visibility()
 
             return self._first(parsed, told)
         if visibility not in ("public", "private"):

@@ -10,6 +10,7 @@ asks `access` for its yes or no. Verbs begin here.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -26,7 +27,7 @@ from lhub.index import Index
 from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
-from lhub.opening import GONE, guard, is_folder, read_small, refresh, see_gone
+from lhub.opening import GONE, HIDDEN, guard, is_folder, read_small, refresh
 from lhub.store import Resource, Vanished, Version
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Session:
             try:
                 names = sorted(filter(is_name, os.listdir(self.folder.namespace(namespace).path)))
             except OSError as error:
-                self._see_hidden(namespace, error)
+                self.pass_over(namespace, error)
                 continue
             for name in names:
                 resource = self.resource(namespace, name)
@@ -218,15 +219,21 @@ class Session:
                     if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):
                         continue
                 except OSError as error:
-                    self._see_hidden(namespace, error)
+                    self.pass_over(namespace, error)
                     continue
                 yield namespace, resource, own
 
-    def _see_hidden(self, namespace: str | None, error: OSError) -> None:
-        """Raise an error, unless it says that something is gone or hidden; of one's own nothing is."""
-        if isinstance(error, PermissionError) and self.is_own(namespace) and not self.is_team(str(namespace)):
+    def pass_over(self, namespace: str | None, error: OSError) -> None:
+        """Leave out what is gone or hidden; what fails is raised of the caller's own namespace, and told of others'.
+
+        Another's may lie on a file system of his own, which must not keep everybody from listing the rest.
+        """
+        own = namespace is not None and namespace == self.caller
+        if error.errno in GONE | {errno.ENOTDIR} or (error.errno in HIDDEN and not own):
+            return
+        if own:
             raise error
-        see_gone(error)
+        self.notes(f"{error.filename} was left out: {error.strerror}")
 
     def place(
         self, namespace: str | None, name: str, *, secret: str | None = None, resource: Resource | None = None
@@ -263,7 +270,8 @@ class Session:
         try:
             status = os.lstat(self.folder.namespace(namespace).path)
             honest = namespace is not None or status.st_uid == os.stat(self.root).st_uid
-        except OSError:  # not there, or (a mount of another user's) not to be asked
+        except OSError as error:  # not there, or (a mount of another user's) not to be asked
+            self.pass_over(namespace, error)
             return False
         return stat.S_ISDIR(status.st_mode) and honest
 

@@ -17,7 +17,6 @@ from lhub.index import Known
 from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
-from lhub.opening import see_gone
 from lhub.session import Session
 from lhub.store import Resource, Version
 
@@ -130,7 +129,7 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
             entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and is_name(entry.name)
         ]
     except OSError as error:
-        see_gone(error)
+        session.pass_over(namespace, error)
         return
     for name in names:
         try:
@@ -139,7 +138,7 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
             ):
                 yield line
         except OSError as error:
-            see_gone(error)
+            session.pass_over(namespace, error)
 
 
 def _line(session: Session, resource: Resource) -> Listed | None:
@@ -148,12 +147,11 @@ def _line(session: Session, resource: Resource) -> Listed | None:
     links = resource.links(names)
     if not links.tags and not resource.published():
         return None
-    status = resource.status()
     known = _known(session, resource, links.head)
     return Listed(
         name=resource.name,
         kind=known.kind,
-        visibility=resource.visibility(status),
+        visibility=resource.visibility(),
         tags=links.versions(),
         protected_tags=tuple(links.protected),
         updated=links.updated,
@@ -228,7 +226,7 @@ def search(sessions: Sequence[Session], terms: Sequence[str]) -> list[Found]:
                 if seen and resource.name not in found:  # what the name means is the first, whether it matches or not
                     found[resource.name] = _match(session, resource, wanted)
             except OSError as error:
-                see_gone(error)
+                session.pass_over(namespace, error)
             except LhubError:
                 continue  # what is damaged is not found
     hits = [hit for hit in found.values() if hit]
@@ -250,7 +248,7 @@ def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int
             return None
         rank += _RANKS.get(hits[0][0], len(_RANKS))
         matches += [f"{where}: {text}" for where, text in hits[:3]]
-    visibility = resource.visibility(resource.status())
+    visibility = resource.visibility()
     told = tuple(dict.fromkeys(matches))
     return rank, Found(name=resource.name, kind=manifest.kind, visibility=visibility, matches=told)
 
@@ -276,7 +274,7 @@ def show(session: Session, ref: Ref) -> Shown:
     return Shown(
         name=ref.name,
         kind=manifest.kind,
-        visibility=resource.visibility(resource.status()),
+        visibility=resource.visibility(),
         tags=links.versions(),
         protected_tags=tuple(links.protected),
         updated=links.updated,

@@ -101,10 +101,9 @@ class Resource:
         except OSError:
             return 0.0
 
-    @staticmethod
-    def visibility(status: os.stat_result | None) -> str:
-        """``public`` or ``private``: the folder's mode is the resource's visibility."""
-        return "private" if status is None or is_private(status.st_mode) else "public"
+    def visibility(self) -> str:
+        """``public`` or ``private``: the folder's mode is the resource's visibility; OSError where it does not tell."""
+        return "private" if is_private(os.lstat(self.folder.path).st_mode) else "public"
 
     def links(self, names: list[str] | None = None) -> Links:
         """Every tag, pins winning; `names` is the folder's listing if it was just made."""

@@ -159,9 +159,15 @@ class Bounds:
         self._crossed: list[str] = []
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Fail the test at a write elsewhere."""
-        with watched(self._see):
+    def kept(self, root: str | None = None) -> Iterator[None]:
+        """Fail the test at a write elsewhere; below `root`, a registry's, no link is followed."""
+        own = os.path.realpath(root) + "/" if root else self._scratch
+
+        def see(verb: str, path: str) -> None:
+            if not path.startswith(own) and not faked():  # nothing of that reaches a disk
+                self._see(verb, path)
+
+        with watched(see):
             yield
 
     def see_none_crossed(self) -> None:
@@ -170,8 +176,6 @@ class Bounds:
             self._fail()
 
     def _see(self, verb: str, path: str) -> None:
-        if faked():  # nothing of it reaches a disk
-            return
         place = f"{os.path.realpath(os.path.dirname(path))}/{os.path.basename(path)}"
         if not place.startswith((f"{self.folder}/", self._scratch)):
             meant = _SCRATCH.sub(r"/\1", path)
@@ -275,27 +279,33 @@ class Place:
         protected_tags: Iterable[str] = (),
     ) -> Pushed:
         """Make a small Executor, with `files` in it, and push it."""
-        from lhub.kinds.scaffold import plan  # for who wants one
-
         if visibility not in ("public", "private"):
             raise UsageError(f"{visibility!r} is no visibility", hint="public or private")
-        scaffold = plan(name)
         asked = {"tags": tuple(tags), "protected_tags": tuple(protected_tags), "public": visibility == "public"}
-        return self._push(scaffold.name, {**scaffold.files(), **files}, asked)
+
+        def make() -> str:
+            from lhub.kinds.scaffold import plan  # for who wants one
+
+            scaffold = plan(name)
+            return self._source(scaffold.name, {**scaffold.files(), **files})
+
+        return self._push(make, asked, (name, *sorted(files.items()), *asked.values()))
 
     def docs(self) -> Pushed:
         """Push a small array, in the form of the docarray that is installed."""
-        return self._push("docs", {"docs.bin": _array()}, {"name": f"{self.caller}/docs"}, file="docs.bin")
 
-    def _push(self, folder: str, files: _Files, asked: Mapping[str, Any], *, file: str = "") -> Pushed:
-        """Push a folder of these files, or one of them; what was pushed just so before is copied."""
-        pattern = (self.caller, tuple(sorted(files.items())), tuple(asked.items()))
-        if not faked() and not self._failing.get("push") and (pushed := self.patterns.copied(pattern, self.root)):
+        def make() -> str:
+            return f"{self._source('docs', {'docs.bin': _array()})}/docs.bin"
+
+        return self._push(make, {"name": f"{self.caller}/docs"}, "docs")
+
+    def _push(self, make: Callable[[], str], asked: Mapping[str, Any], pattern: object) -> Pushed:
+        """Push what `make` makes; what was pushed just so before, by whoever is logged in, is copied."""
+        pattern, plain = (self.caller, pattern), not faked() and not self._failing.get("push")
+        if plain and (pushed := self.patterns.copied(pattern, self.root)):
             return pushed
-        source = self._source(folder, files)
-        stood = set(self._resources())
-        pushed = TemporaryRegistry(self).push(os.path.join(source, file).rstrip("/"), **asked)
-        if not faked() and pushed.name not in stood:
+        pushed = TemporaryRegistry(self).push(make(), **asked)
+        if plain:
             self.patterns.keep(pattern, pushed, self.root)
         return pushed
 
@@ -307,11 +317,6 @@ class Place:
             pen.make_way(os.path.dirname(f"{folder}/{path}"))
             pen.write_new(f"{folder}/{path}", content if isinstance(content, bytes) else content.encode(), 0o644)
         return folder
-
-    def _resources(self) -> Iterator[str]:
-        for space in os.scandir(self.root):
-            if space.is_dir():
-                yield from (f"{space.name}/{name}" for name in os.listdir(space.path))
 
 
 class Patterns:
@@ -325,12 +330,16 @@ class Patterns:
         self._known: dict[object, tuple[str, Pushed]] = {}
 
     def keep(self, pattern: object, pushed: Pushed, root: str) -> None:
-        """Remember a resource that was just made in the registry at `root`."""
-        if pushed.name.count("/") == 1 and pattern not in self._known:
+        """Remember a resource that was just made in the registry at `root`, by its first push."""
+        if pushed.name.count("/") == 1 and pattern not in self._known and self._is_first(f"{root}/{pushed.name}"):
             place = f"{self._folders.mktemp('lhub-pattern')}/resource"
             _copy(f"{root}/{pushed.name}", place)
             inside = (pushed.path or "").removeprefix(f"{os.path.realpath(root)}/{pushed.name}/")
             self._known[pattern] = place, replace(pushed, path=inside)
+
+    @staticmethod
+    def _is_first(resource: str) -> bool:
+        return len(os.listdir(f"{resource}/.lhub/builds")) == 1
 
     def copied(self, pattern: object, root: str) -> Pushed | None:
         """The same resource in another registry; None where it is not known, or one of its name stands already."""

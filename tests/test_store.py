@@ -361,7 +361,7 @@ def test_its_mode_is_its_visibility(resource: Resource, place: Path) -> None:
     seen = {}
     for mode in (0o755, 0o700, 0o2775, 0o2770):
         place.chmod(mode)
-        seen[oct(mode)] = resource.visibility(resource.status())
+        seen[oct(mode)] = resource.visibility()
     assert seen == {"0o755": "public", "0o700": "private", "0o2775": "public", "0o2770": "private"}
 
 
