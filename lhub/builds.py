@@ -253,11 +253,23 @@ def stands(place: ResourceFolder, task: str) -> bool:
 
 def _begun_at(folder: BuildFolder) -> int:
     try:
-        return os.lstat(folder.file).st_mtime_ns
+        return _seen(folder.file).st_mtime_ns
     except OSError as error:
         if error.errno not in GONE:
             raise
         return 0
+
+
+def _seen(path: str) -> os.stat_result:
+    """What stands there; a network file system that lost its handle (ESTALE) is asked once more."""
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return os.lstat(path)
 
 
 def look(place: ResourceFolder, task: str, name: str, *, host: str) -> Build:
@@ -325,7 +337,7 @@ def _last(folder: BuildFolder) -> Event:
 
 def _size(folder: BuildFolder) -> int:
     try:
-        return os.lstat(folder.events).st_size
+        return _seen(folder.events).st_size
     except OSError as error:
         if error.errno not in GONE:
             raise

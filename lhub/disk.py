@@ -35,22 +35,30 @@ NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errn
 
 
 _watches: list[Callable[[str, str], None]] = []
+"""Who is told of each write before it happens, what it is called and its place; what they raise keeps it from it."""
+
+
+def watch(look: Callable[[str, str], None]) -> bool:
+    """Let somebody watch each write of this process from now on; False where somebody does already."""
+    if not _watches:
+        _watches.append(look)
+    return _watches == [look]
 
 
 @contextmanager
-def watched(watch: Callable[[str, str], None]) -> Iterator[None]:
-    """Let `watch` be told of each write of this process before it happens; what it raises keeps it from happening."""
-    _watches.append(watch)
+def watched(look: Callable[[str, str], None]) -> Iterator[None]:
+    """Let somebody watch each write of this process while `with` lasts."""
+    _watches.append(look)
     try:
         yield
     finally:
-        _watches.remove(watch)
+        _watches.remove(look)
 
 
 def announce(verb: str, path: str) -> None:
     """Tell whoever watches of a write: what it is called, and its place."""
-    for watch in _watches:
-        watch(verb, path)
+    for look in _watches:
+        look(verb, path)
 
 
 class Pen:

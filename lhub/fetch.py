@@ -191,17 +191,15 @@ def _name_new(pen: Pen, scratch: str, path: str) -> None:
 
 
 def _put(pen: Pen, folder: str, path: str, *, aside: str, force: bool) -> None:
-    """One rename; what stood there is moved aside first, and back if the rename fails."""
-    if not force:
-        try:
-            pen.rename(folder, path) if is_folder(folder) else _name_new(pen, folder, path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
+    """One rename; what stands there is moved aside if it may be replaced, and back if the next rename fails."""
+    try:
+        pen.rename(folder, path) if is_folder(folder) else _name_new(pen, folder, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        if not force:
             raise Conflict(f"{path} appeared meanwhile", hint="--force replaces it") from None
-        return
-    if not os.path.lexists(path):
-        pen.rename(folder, path)
+    else:
         return
     try:
         pen.rename(path, aside)

@@ -99,6 +99,7 @@ class _Going:
     target: _Target | None = None
     works: list[Task] = field(default_factory=list)
     tasks: ExitStack = field(default_factory=ExitStack)
+    first: bool = False
     process: int = field(default_factory=os.getpid)
 
     def in_turns(self) -> Pushed:
@@ -129,13 +130,20 @@ class _Going:
         """Refuse early, then steps 1a to 10."""
         session, self.target = self.session, target
         _refuse(session, target, self.order)
-        if self.order.detach and target.place.namespace is None and target.first and self.order.secret is None:
-            from lhub.verifier import new_secret  # for resources without a namespace only
-
-            self.order = replace(self.order, secret=new_secret())  # to be printed by who asks, made by nobody twice
+        if target.place.namespace is None and target.first:
+            self.keep_secret()
         hidden = _settle(session, target, self.order)
         with _telling_hidden(session, target) if hidden else nullcontext():
-            return _push(session, target, self.order, self.task_at(target))
+            pushed = _push(session, target, self.order, self.task_at(target))
+        return replace(pushed, secret=self.order.secret) if self.first else pushed
+
+    def keep_secret(self) -> None:
+        """Give a new resource without a namespace its secret, once for all turns: whichever ends well tells it."""
+        if self.order.secret is None:
+            from lhub.verifier import new_secret  # for resources without a namespace only
+
+            self.order = replace(self.order, secret=new_secret())
+        self.first = True
 
     def task_at(self, target: _Target) -> Task:
         """Its task: the one that runs, or a new one of the same id where the resource was made anew.
@@ -177,7 +185,6 @@ class _Going:
     def promised(self) -> Pushed:
         """What was known of a push when it went on by itself."""
         target = self.target or self.aim()
-        anonymous = target.place.namespace is None and target.first
         return Pushed(
             name=target.resource.name,
             kind=target.kind,
@@ -189,7 +196,7 @@ class _Going:
             new=None,
             task_id=self.task,
             path=None,
-            secret=self.order.secret if anonymous else None,
+            secret=self.order.secret if self.first else None,
         )
 
 
@@ -487,7 +494,7 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
     tags, protected = order.all_tags, tuple(dict.fromkeys(order.protected_tags))
     locked.refuse_protected(tags, staged.id)
     _refuse_unexpected(target, order, locked.links)
-    secret = _keep_secret(target, order, locked)
+    _keep_secret(target, order, locked)
     locked.agree_on_kind(target.kind)
     before = locked.recorded.visibility if locked.recorded else None
     new = locked.publish(staged)
@@ -518,7 +525,6 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
         new=new,
         task_id=task,
         path=target.resource.folder.version(staged.id).files,
-        secret=secret,
         warnings=tuple(locked.warnings),
     )
 
@@ -532,17 +538,15 @@ def _refuse_unexpected(target: _Target, order: Order, links: Links) -> None:
         raise Conflict(f"{name}:{', '.join(standing)} stands already", hint="--if-absent only makes new tags")
 
 
-def _keep_secret(target: _Target, order: Order, locked: Change) -> str | None:
-    """The secret of a new resource without a namespace, to be printed once; its verifier is kept before the kind is."""
-    if target.place.namespace is not None or not target.first:
-        return None
+def _keep_secret(target: _Target, order: Order, locked: Change) -> None:
+    """Keep the verifier of the secret of a new resource without a namespace, before its kind is."""
+    if target.place.namespace is not None or not target.first or order.secret is None:
+        return
     if target.resource.kind() is not None and target.resource.published():
         raise Conflict(f"{target.resource.name} was pushed by somebody else just now", hint="choose another name")
-    from lhub.verifier import new_secret, verifier  # for resources without a namespace only
+    from lhub.verifier import verifier  # for resources without a namespace only
 
-    secret = order.secret or new_secret()
-    locked.keep_secret(verifier(secret))
-    return secret
+    locked.keep_secret(verifier(order.secret))
 
 
 def _uri(target: _Target, tag: str) -> Ref:

@@ -19,7 +19,8 @@ import pytest
 
 if TYPE_CHECKING:
     from lhub.orders import Pushed
-    from lhub.testing import Login, MakeExecutor, Patterns, Place, SharedRegistry, TemporaryRegistry
+    from lhub.testing.makers import MakeExecutor, Maker, Patterns
+    from lhub.testing.places import Login, Place, SharedRegistry, TemporaryRegistry
 
 _FILES: Mapping[str, str | bytes] = {}
 
@@ -31,46 +32,70 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A test that reads the session's registry is kept apart from the user's as well."""
+    """A test that uses one of the fixtures is at its place before anything else is set up for it, and until the end."""
     names: list[str] = getattr(item, "fixturenames", [])
-    if "lhub_session_registry" in names and "_lhub_place" not in names:
-        names.append("_lhub_place")
+    if "_lhub_place" not in names[:1] and any(name.startswith("lhub_") for name in names):
+        names.insert(0, "_lhub_place")
+
+
+@pytest.fixture
+def _lhub_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A home with a registry in it, for one test; all that it does is done there."""
+    from lhub.testing.places import Place, folder_for  # lhub, for who uses it
+
+    names, behind = request.fixturenames, list[str]()
+    if "lhub_session_registry" in names:
+        behind = [str(request.getfixturevalue("lhub_session_registry").root)]
+    place = Place(*folder_for(tmp_path_factory, "lhub"))
+    before = request.session.testsfailed
+    with place.kept(*behind):
+        place.settle()
+        yield place
+    passed = request.session.testsfailed == before
+    try:
+        place.see_all_well(failed=not passed)
+    finally:
+        policy = request.config.getini("tmp_path_retention_policy")
+        if policy == "none" or (policy == "failed" and passed):
+            place.remove()
+
+
+@pytest.fixture
+def _lhub_here(request: pytest.FixtureRequest, _lhub_place: Place) -> Place:
+    """The same; with pyfakefs on the fake file system, where the session's registry is seen as well."""
+    if "lhub_session_registry" in request.fixturenames:
+        _bring(request, str(request.getfixturevalue("lhub_session_registry").root))
+    elif "fs" in request.fixturenames:
+        request.getfixturevalue("fs")
+    _lhub_place.settle()
+    return _lhub_place
+
+
+def _bring(request: pytest.FixtureRequest, root: str) -> None:
+    """Let a registry be seen on a fake file system too, if there is one: to be read only."""
+    fs = request.getfixturevalue("fs") if "fs" in request.fixturenames else None
+    if fs is not None and hasattr(fs, "add_real_directory"):
+        fs.add_real_directory(root)
 
 
 @pytest.fixture(scope="session")
 def _lhub_patterns(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
     """What was pushed for tests already."""
-    from lhub.testing import Patterns  # lhub, for who uses it
+    from lhub.testing.makers import Patterns  # lhub, for who uses it
 
     return Patterns(tmp_path_factory)
 
 
 @pytest.fixture
-def _lhub_place(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _lhub_patterns: Patterns
-) -> Iterator[Place]:
-    """A home with a registry in it, for one test."""
-    if "fs" in request.fixturenames:  # that of pyfakefs: what follows lies on it
-        request.getfixturevalue("fs")
-    from lhub.testing import Bounds, Place, folder_for  # lhub, for who uses it
+def _lhub_maker(_lhub_here: Place, _lhub_patterns: Patterns) -> Maker:
+    """Who makes things there."""
+    from lhub.testing.makers import Maker  # lhub, for who uses it
 
-    home, bounds = folder_for(tmp_path_factory, "lhub"), Bounds(tmp_path_factory)
-    before = request.session.testsfailed
-    with pytest.MonkeyPatch.context() as patch:
-        place = Place(home, patch, _lhub_patterns)
-        with bounds.kept(place.root):
-            place.settle()
-            yield place
-    passed = request.session.testsfailed == before
-    if passed:
-        bounds.see_none_crossed()
-    policy = request.config.getini("tmp_path_retention_policy")
-    if policy == "none" or (policy == "failed" and passed):
-        place.remove()
+    return Maker(_lhub_here, _lhub_patterns)
 
 
 @pytest.fixture
-def lhub_registry(_lhub_place: Place) -> TemporaryRegistry:
+def lhub_registry(_lhub_here: Place) -> TemporaryRegistry:
     """An empty `lhub.Registry` of the test's own, logged in as alice; `lhub.push(...)` and commands mean it as well.
     Example:
         def test_a_release_has_its_tag(lhub_registry, tmp_path):
@@ -82,14 +107,15 @@ def lhub_registry(_lhub_place: Place) -> TemporaryRegistry:
 
     HOME, LHUB_HOME and LHUB_ROOT lead to it, no other LHUB_* is set: nothing reaches the user's own registry, and a
     write of lhub's outside of it and of pytest's temporary folder (tmp_path) fails the test. Its `root` is a Path;
-    ``fail_next(verb, error)`` lets the next ``push``, ``pull``... on it raise an error. With pyfakefs's `fs` it lies on
-    the fake file system.
+    ``fail_next(verb, error)`` lets the next ``push``, ``pull``... in this process raise an error; the test fails if there
+    is none. With pyfakefs's `fs` it lies on the fake file system. It is one test's: for several there is
+    lhub_session_registry.
     """
-    return _lhub_place.registry()
+    return _lhub_here.registry()
 
 
 @pytest.fixture
-def lhub_login(_lhub_place: Place, lhub_registry: TemporaryRegistry) -> Login:
+def lhub_login(_lhub_here: Place, lhub_registry: TemporaryRegistry) -> Login:
     """Become somebody else for a block: what `lhub_registry`, `lhub.push`... then do, bob does; None is nobody.
     Example:
         def test_what_is_private_is_not_seen_by_others(lhub_registry, lhub_login, lhub_executor):
@@ -100,14 +126,14 @@ def lhub_login(_lhub_place: Place, lhub_registry: TemporaryRegistry) -> Login:
 
     @contextmanager
     def login(namespace: str | None) -> Iterator[TemporaryRegistry]:
-        with _lhub_place.logged_in(namespace):
+        with _lhub_here.logged_in(namespace):
             yield lhub_registry
 
     return login
 
 
 @pytest.fixture
-def lhub_executor(_lhub_place: Place) -> MakeExecutor:
+def lhub_executor(_lhub_maker: Maker) -> MakeExecutor:
     """Make and push a small Executor: ``(name="Hello", tags=["latest"], visibility="public", files={})``.
     Example:
         def test_the_newest_version_is_deployed(lhub_executor):
@@ -127,13 +153,13 @@ def lhub_executor(_lhub_place: Place) -> MakeExecutor:
         *,
         protected_tags: Iterable[str] = (),
     ) -> Pushed:
-        return _lhub_place.executor(name, tags, visibility, files, protected_tags)
+        return _lhub_maker.executor(name, tags, visibility, files, protected_tags)
 
     return make
 
 
 @pytest.fixture
-def lhub_docs(_lhub_place: Place) -> Pushed:
+def lhub_docs(_lhub_maker: Maker) -> Pushed:
     """A pushed array, ``alice/docs``: three documents, each with a text and an embedding.
     Example:
         def test_the_index_has_every_document(lhub_docs):
@@ -142,11 +168,11 @@ def lhub_docs(_lhub_place: Place) -> Pushed:
     It is what `lhub.push` returned. The array is of the generation of docarray that is installed; without one it is a
     DocList, which every verb but `load` takes.
     """
-    return _lhub_place.docs()
+    return _lhub_maker.docs()
 
 
 @pytest.fixture
-def lhub_overlay(request: pytest.FixtureRequest, _lhub_place: Place) -> TemporaryRegistry:
+def lhub_overlay(request: pytest.FixtureRequest, _lhub_here: Place) -> TemporaryRegistry:
     """`lhub_registry` with a real registry behind it, named by ``pytest --lhub-root DIR``: reads fall through to it.
     Example:
         def test_the_tagger_still_reads_the_released_weights(lhub_overlay):
@@ -158,11 +184,13 @@ def lhub_overlay(request: pytest.FixtureRequest, _lhub_place: Place) -> Temporar
     root = request.config.getoption("lhub_root")
     if not root:
         pytest.skip("lhub_overlay reads a real registry: pytest --lhub-root DIR names it")
-    return _lhub_place.overlay(os.path.join(request.config.invocation_params.dir, os.path.expanduser(root)))
+    real = os.path.join(request.config.invocation_params.dir, os.path.expanduser(root))
+    _bring(request, real)
+    return _lhub_here.overlay(real)
 
 
 @pytest.fixture(scope="session")
-def lhub_session_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRegistry]:
+def lhub_session_registry(tmp_path_factory: pytest.TempPathFactory) -> SharedRegistry:
     """A registry for the whole session, logged in as alice, which tests only read; a session's fixture fills it.
     Example:
         @pytest.fixture(scope="session")
@@ -172,10 +200,10 @@ def lhub_session_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         def test_the_weights_load(lhub_session_registry, weights, tmp_path):
             assert load(lhub_session_registry.pull(f"{weights.name}:v1", tmp_path / "weights").path)
 
-    With pytest-xdist each worker has its own. A verb that would write raises `lhub.Denied`, but for who is `filling`.
+    While it is filled, `lhub.push(...)` and commands mean it; in a test that uses it they find what is in it, behind
+    the test's own registry (LHUB_ROOT names both). With pytest-xdist each worker has its own. A verb that would write
+    in it raises `lhub.Denied`, but for who is `filling`.
     """
-    from lhub.testing import Bounds, folder_for, shared  # lhub, for who uses it
+    from lhub.testing.places import Place, folder_for  # lhub, for who uses it
 
-    root = f"{folder_for(tmp_path_factory, 'lhub-session')}/registry"
-    with shared(root, Bounds(tmp_path_factory)) as registry:
-        yield registry
+    return Place(*folder_for(tmp_path_factory, "lhub-session")).shared()

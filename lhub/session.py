@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lhub.access import Place, Verb, absent, may_see, refusal
@@ -28,7 +29,7 @@ from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
 from lhub.opening import GONE, HIDDEN, guard, is_folder, read_small, refresh
-from lhub.store import Resource, Vanished, Version
+from lhub.store import Resource, Vanished, Version, again
 
 if TYPE_CHECKING:
     from lhub.change import Change, Writer
@@ -206,14 +207,14 @@ class Session:
         """Namespace and resource of all that stands and the caller may see or cares for, and whether he does."""
         for namespace in self.spaces():
             try:
-                names = sorted(filter(is_name, os.listdir(self.folder.namespace(namespace).path)))
+                names = sorted(filter(is_name, again(partial(os.listdir, self.folder.namespace(namespace).path))))
             except OSError as error:
                 self.pass_over(namespace, error)
                 continue
             for name in names:
                 resource = self.resource(namespace, name)
                 try:
-                    if resource.status() is None:  # a link there is nobody's resource
+                    if not stat.S_ISDIR(os.lstat(resource.folder.path).st_mode):  # a link there is nobody's resource
                         continue
                     own = self.keeps(namespace, resource)
                     if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):
@@ -226,9 +227,10 @@ class Session:
     def pass_over(self, namespace: str | None, error: OSError) -> None:
         """Leave out what is gone or hidden; what fails is raised of the caller's own namespace, and told of others'.
 
-        Another's may lie on a file system of his own, which must not keep everybody from listing the rest.
+        Another's may lie on a file system of his own, which must not keep everybody from listing the rest; in a team's
+        a colleague may have shut something.
         """
-        own = namespace is not None and namespace == self.caller
+        own = namespace is not None and namespace == self.caller and self.modes(namespace) is ONE_PERSON
         if error.errno in GONE | {errno.ENOTDIR} or (error.errno in HIDDEN and not own):
             return
         if own:
@@ -255,7 +257,7 @@ class Session:
             resource=name,
             namespace=namespace,
             own=self.is_own(namespace),
-            stands=status is not None and resource.published(),
+            stands=status is not None and _is_shown(resource),
             private=status is not None and is_private(status.st_mode),
             maker=status is None or self._makes(namespace, status),
             secret=self._proves(resource, secret) if namespace is None else None,
@@ -427,6 +429,14 @@ class Session:
             other = twin(name, os.listdir(folder)) if is_folder(folder) else None
         if other and self.resource(namespace, other).kind():
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
+
+
+def _is_shown(resource: Resource) -> bool:
+    """Whether something was pushed there, as far as the kernel shows it: what it does not does not stand."""
+    try:
+        return resource.published()
+    except PermissionError:
+        return False
 
 
 def first_of(sessions: Sequence[Session], asked: object, read: Callable[[Session], _T]) -> _T:

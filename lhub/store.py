@@ -208,11 +208,16 @@ class Resource:
             raise Corrupt(f"{self.name}@{version[:12]} is not a folder", hint="push it again") from None
 
     def published(self) -> bool:
-        """Whether a push got as far as a tag, now or ever: a kind alone is what an interrupted first push left."""
+        """Whether a push got as far as a tag, now or ever: a kind alone is what an interrupted first push left.
+
+        PermissionError where the kernel does not show it.
+        """
         try:
             entries = list(os.scandir(self.folder.path))
-        except (PermissionError, FileNotFoundError, NotADirectoryError):
-            return False  # what the kernel does not show does not stand
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            raise
         except OSError:
             return True  # who reads it is told why it cannot be read
         links = any(entry.is_symlink() for entry in entries if is_tag(entry.name.removeprefix(PIN)))

@@ -74,10 +74,10 @@ FLOORS: dict[str, set[str]] = {
         "selftest",
         "registry",
     },
-    "ROOF": {"door", "cli", "docarray_store", "testing", "pytest_plugin", "__init__", "__main__"},
+    "ROOF": {"door", "cli", "docarray_store", "testing", "bounds", "pytest_plugin", "__init__", "__main__"},
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms}
-DOORS = {"door", "cli", "testing", "pytest_plugin"}
+DOORS = {"door", "cli", "testing", "bounds", "pytest_plugin"}
 
 TOOLS: dict[str, set[str]] = {
     "git": set(),
@@ -94,7 +94,7 @@ TOOLS: dict[str, set[str]] = {
     "ctypes": {"disk"},
     "pwd": {"identity"},
     "grp": {"identity"},
-    "tempfile": {"history", "exchange", "folder", "testing"},  # of a folder: texts that travel in place of a file
+    "tempfile": {"history", "exchange", "folder", "testing", "bounds"},  # folder: texts that travel in place of a file
     "pytest": {"testing", "pytest_plugin"},
     "shutil": set(),
     "pathlib": {"registry"},

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ def test_nothing_of_the_user_s_own_is_known(pytester: pytest.Pytester, monkeypat
     def test_isolated(lhub_registry, monkeypatch):
         monkeypatch.undo()  # what is somebody else's to undo stays
         known = {name: os.environ[name] for name in os.environ if name.startswith("LHUB_")}
+        assert known.pop("LHUB_BOUNDS")
         assert known == {"LHUB_HOME": os.environ["HOME"] + "/.lhub", "LHUB_ROOT": str(lhub_registry.root)}
         assert os.path.expanduser("~/.lhub/registry") == str(lhub_registry.root)
         lhub.login("carol")
@@ -240,19 +242,48 @@ def test_a_failure_comes_once_and_changes_nothing(
     elsewhere = Registry(tmp_path / "other", namespace="alice")
     lhub_registry.fail_next("push", lhub.Corrupt)
     assert elsewhere.push(hello).new, "another registry is not concerned"
+    with pytest.raises(lhub.Corrupt):
+        lhub.push(hello)
 
 
-def test_a_failure_that_did_not_come_is_forgotten_with_the_test(pytester: pytest.Pytester) -> None:
+def test_a_failure_that_nobody_met_fails_the_test_and_is_forgotten(pytester: pytest.Pytester) -> None:
     text = """
 def test_first(lhub_registry):
     lhub_registry.fail_next("list", lhub.Corrupt)
 
 def test_second(lhub_registry):
     assert lhub_registry.list() == []
-    with pytest.raises(lhub.UsageError, match="pushh is no verb"):
-        lhub_registry.fail_next("pushh", lhub.Corrupt)
 """
-    project(pytester, text).assert_outcomes(passed=2)
+    result = project(pytester, text)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines("*nobody met what fail_next asked for: list: Corrupt*")
+
+
+@pytest.mark.parametrize(
+    ("verb", "error"), [("pushh", lhub.Corrupt), ("root", lhub.Corrupt), ("push", "text"), ("push", UnicodeDecodeError)]
+)
+def test_what_cannot_be_raised_is_refused_at_once(lhub_registry: TemporaryRegistry, verb: str, error: Any) -> None:
+    with pytest.raises(lhub.UsageError):
+        lhub_registry.fail_next(verb, error)
+
+
+def test_of_threads_that_come_together_one_meets_it(lhub_registry: TemporaryRegistry) -> None:
+    lhub_registry.fail_next("list", lhub.LockTimeout)
+    start, met = Barrier(4), list[bool]()
+
+    def ask() -> None:
+        start.wait()
+        try:
+            lhub_registry.list()
+        except lhub.LockTimeout:
+            met.append(True)
+
+    threads = [Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [True]
 
 
 # nothing is written elsewhere
@@ -269,6 +300,9 @@ OUTSIDE = {
     "a_link_that_leads_there": "os.symlink('OUT', tmp_path / 'link'); lhub.pull('alice/Hello', tmp_path / 'link/x')",
     "a_command": "main(['new', '--name', 'X', '--path', 'OUT/X'])",
     "a_thread": "work = Thread(target=lhub.pull, args=('alice/Hello', 'OUT/t')); work.start(); work.join()",
+    "a_process": "subprocess.run([sys.executable, '-m', 'lhub', 'pull', 'alice/Hello', 'OUT/process'])",
+    "another_python": "subprocess.run([sys.executable, '-c', 'import lhub; lhub.pull(\"alice/Hello\", \"OUT/py\")'])",
+    "a_fork": "work = Process(target=lhub.pull, args=('alice/Hello', 'OUT/fork')); work.start(); work.join()",
     "who_catches_all": "\n    try: lhub.pull('alice/Hello', 'OUT/x')\n    except BaseException: pass",
 }
 
@@ -278,16 +312,86 @@ def test_a_write_elsewhere_fails_with_its_place(pytester: pytest.Pytester, tmp_p
     write_tree(out, {"x.txt": "x"})
     Registry(out / "standing", namespace="alice").push(out / "x.txt", "X")
     before = snapshot(tmp_path)
-    head = "from threading import Thread\nfrom lhub.cli.main import main\n"
+    head = "import subprocess, sys\nfrom threading import Thread\nfrom multiprocessing import get_context\n"
+    head += "from lhub.cli.main import main\nProcess = get_context('fork').Process\n"
     test = "def test_{}(lhub_registry, lhub_executor, tmp_path, monkeypatch):\n    lhub_executor()\n    {}\n"
     text = head + "".join(test.format(name, write.replace("OUT", str(out))) for name, write in OUTSIDE.items())
     result = project(pytester, text, "-W", "ignore", "-rA")
     elsewhere = f"{re.escape(str(out))}|{re.escape(str(pytester.path))}|/\\S+/link"
-    place = rf"outside of this test's registry and tmp_path: ({elsewhere})/\S* \(\w+\)"
+    place = rf"({elsewhere})/?\S* (was about to be written \(\w+\)|\(\w+\) was about to be written), outside of"
     for name in OUTSIDE:
         told = re.search(rf"(?s)_ (?:ERROR at teardown of )?test_{name} _+\n(.*?)\n_____", f"{result.stdout}\n_____")
         assert told, f"{name} failed no test"
         assert re.search(place, told[1]), name
+    assert snapshot(tmp_path) == before
+
+
+ORDERS = """
+import unittest
+
+def told():
+    return sorted(listed.name for listed in lhub.Registry(os.environ["LHUB_ROOT"], namespace="alice").list())
+
+def say(place):
+    (place / "w.json").write_text("{}")
+    return lhub.push(place / "w.json", "weights")
+
+@pytest.fixture
+def mine(tmp_path):
+    return say(tmp_path)
+
+@pytest.fixture
+def at_the_end(tmp_path):
+    yield
+    say(tmp_path)
+
+@pytest.fixture(scope="module")
+def of_module(tmp_path_factory):
+    return say(tmp_path_factory.mktemp("module"))
+
+def test_before(mine, lhub_registry):
+    assert told() == [mine.name]
+
+def test_behind(lhub_registry, mine):
+    assert told() == [mine.name]
+
+def test_end(at_the_end, lhub_executor): ...
+
+def test_module(of_module, lhub_docs):
+    assert told() == ["alice/docs", "alice/weights"]
+
+class TestSetup:
+    @pytest.fixture(autouse=True)
+    def auto(self, tmp_path):
+        say(tmp_path)
+
+    def setup_method(self):
+        lhub.login("carol")
+
+    def test_method(self, lhub_registry):
+        assert os.environ["LHUB_HOME"].startswith(os.environ["HOME"])
+
+class TestOld(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def auto(self, lhub_registry):
+        self.registry = lhub_registry
+
+    def setUp(self):
+        lhub.login("alice")
+
+    def test_old(self):
+        assert self.registry.list() == []
+"""
+
+
+def test_all_that_is_set_up_for_a_test_and_taken_down_is_at_its_place(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever the order of arguments: a push before the fixture was set up would be one to the user's own registry."""
+    monkeypatch.setenv("LHUB_HOME", str(tmp_path / "mine"))
+    lhub.login("me")
+    before = snapshot(tmp_path)
+    project(pytester, ORDERS).assert_outcomes(passed=6)
     assert snapshot(tmp_path) == before
 
 
@@ -361,6 +465,11 @@ def test_without_a_real_registry_the_test_is_skipped_or_told_why(pytester: pytes
 
 
 SESSION = """
+import subprocess
+import sys
+
+LHUB = [sys.executable, "-m", "lhub"]
+
 @pytest.fixture(scope="session")
 def weights(lhub_session_registry, tmp_path_factory):
     source = tmp_path_factory.mktemp("source") / "w.bin"
@@ -383,11 +492,31 @@ def test_read(lhub_session_registry, weights, tmp_path, number):
 def test_write(lhub_session_registry, weights, write):
     with pytest.raises(lhub.Denied, match="the registry of the test session is read-only"):
         write(lhub_session_registry)
-    assert [listed.tags.keys() for listed in lhub_session_registry.list()] == [{"v1", "latest"}]
+    assert lhub_session_registry.show("alice/weights").tags.keys() == {"v1", "latest"}
 
-def test_elsewhere(lhub_session_registry):
-    with pytest.raises(lhub.NotFound):
-        lhub.pull("alice/weights")  # the user's registry is not reached either
+@pytest.fixture(scope="session")
+def by_others(lhub_session_registry, tmp_path_factory):
+    source = tmp_path_factory.mktemp("source") / "b.bin"
+    source.write_bytes(bytes(100))
+    with lhub_session_registry.filling():
+        assert lhub.push(source, "by_lhub").name == "alice/by_lhub"
+        subprocess.run([*LHUB, "push", source, "by_command"], check=True)
+    return lhub_session_registry
+
+def test_filled_by_all(by_others):
+    assert {"alice/by_lhub", "alice/by_command"} <= {listed.name for listed in by_others.list()}
+
+def test_meant_by_all(lhub_session_registry, weights, tmp_path):
+    assert lhub.path("alice/weights") == lhub_session_registry.path("alice/weights")
+    lhub.push(__file__, "weights", tags=["mine"])
+    assert "mine" not in lhub_session_registry.show("alice/weights").tags
+    command = [*LHUB, "--root", str(lhub_session_registry.root), "tag", "alice/weights", "v3"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, "read-only" in done.stderr) == (4, True)
+
+def test_not_filled_by_a_test(lhub_session_registry):
+    with pytest.raises(lhub.Denied, match="a test only reads"), lhub_session_registry.filling():
+        pass
 """
 
 
@@ -395,7 +524,7 @@ def test_elsewhere(lhub_session_registry):
 def test_a_session_s_registry_is_filled_once_and_read_by_all(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
-    project(pytester, SESSION, *options).assert_outcomes(passed=10)
+    project(pytester, SESSION, *options).assert_outcomes(passed=12)
 
 
 # on a fake file system
@@ -415,11 +544,35 @@ def test_first(lhub_registry, lhub_executor, lhub_docs, lhub_login, fs, turn):
     with lhub_login("bob"):
         assert len(lhub_registry.list()) == 2
     assert lhub_registry.verify().ok and lhub_registry.verify().remarks
-    assert os.path.exists(lhub_registry.root) and not on_disk(lhub_registry.root)
+    assert os.path.exists(pushed.path) and not on_disk(pushed.path)
 
 def test_real(lhub_registry, lhub_executor):
-    lhub_executor()
-    assert on_disk(lhub_registry.root) and not lhub_registry.verify().remarks
+    assert on_disk(lhub_executor().path) and not lhub_registry.verify().remarks
+"""
+    project(pytester, text).assert_outcomes(passed=3)
+
+
+def test_with_fs_the_session_s_registry_is_read_as_well(pytester: pytest.Pytester) -> None:
+    text = """
+@pytest.fixture(scope="session")
+def weights(lhub_session_registry, tmp_path_factory):
+    source = tmp_path_factory.mktemp("source") / "w.bin"
+    source.write_bytes(bytes(100))
+    with lhub_session_registry.filling() as registry:
+        return registry.push(source, "weights")
+
+def test_session(fs, weights, lhub_session_registry, lhub_registry):
+    assert lhub_session_registry.pull("alice/weights", "/out.bin").version == lhub.pull("alice/weights", "/2").version
+    with pytest.raises(lhub.Denied):
+        lhub_session_registry.tag("alice/weights", "v1")
+
+@pytest.mark.parametrize("turn", [1, 2])
+class TestClass:
+    def test_class(self, fs_class, lhub_registry, turn):
+        os.makedirs("/data", exist_ok=True)
+        with open("/data/x", "w") as file:
+            file.write("x")
+        assert lhub.push("/data/x", "weights").name == "alice/weights"
 """
     project(pytester, text).assert_outcomes(passed=3)
 
