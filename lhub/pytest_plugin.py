@@ -107,8 +107,8 @@ def lhub_registry(_lhub_here: Place) -> TemporaryRegistry:
 
     HOME, LHUB_HOME and LHUB_ROOT lead to it, no other LHUB_* is set: nothing reaches the user's own registry, and a
     write of lhub's outside of it and of pytest's temporary folder (tmp_path) fails the test. Its `root` is a Path;
-    ``fail_next(verb, error)`` lets the next ``push``, ``pull``... in this process raise an error; the test fails if there
-    is none. With pyfakefs's `fs` it lies on the fake file system. It is one test's: for several there is
+    ``fail_next(verb, error)`` lets the next ``push``, ``pull``... in this process raise an error; the test fails if
+    there is none. With pyfakefs's `fs` it lies on the fake file system. It is one test's: for several there is
     lhub_session_registry.
     """
     return _lhub_here.registry()
