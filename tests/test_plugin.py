@@ -197,7 +197,9 @@ def test_an_executor_has_the_tags_visibility_and_files_asked_for(
     assert ((files / "data/w.bin").read_bytes(), (files / "README.md").read_text()) == (b"\0\1", "mine")
 
 
-@pytest.mark.parametrize("asked", [{"name": "not a name"}, {"visibility": "hidden"}, {"tags": ["no/tag"]}])
+@pytest.mark.parametrize(
+    "asked", [{"name": "not a name"}, {"visibility": "hidden"}, {"tags": ["no/tag"]}, {"files": {"../x": ""}}]
+)
 def test_what_no_executor_can_be_gets_a_sentence(lhub_executor: MakeExecutor, asked: dict[str, Any]) -> None:
     with pytest.raises(lhub.UsageError):
         lhub_executor(**asked)

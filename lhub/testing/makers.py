@@ -17,7 +17,7 @@ import pytest
 
 from lhub.errors import UsageError
 from lhub.layout import ResourceFolder
-from lhub.names import twin
+from lhub.names import is_inside, twin
 from lhub.opening import faked, read_small
 from lhub.testing.places import Place, QuickPen, TemporaryRegistry
 
@@ -45,6 +45,8 @@ class Maker:
         """Make a small Executor, with `files` in it, and push it."""
         if visibility not in ("public", "private"):
             raise UsageError(f"{visibility!r} is no visibility", hint="public or private")
+        if outside := [path for path in files if not is_inside(path)]:
+            raise UsageError(f"{', '.join(outside)} leads out of the Executor's folder", hint="a path below it")
         asked = {"tags": tuple(tags), "protected_tags": tuple(protected_tags), "public": visibility == "public"}
 
         def make() -> str:
