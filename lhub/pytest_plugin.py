@@ -122,6 +122,8 @@ def lhub_login(_lhub_here: Place, lhub_registry: TemporaryRegistry) -> Login:
             lhub_executor("Hello", visibility="private")
             with lhub_login("bob"), pytest.raises(lhub.NotFound):
                 lhub_registry.path("alice/Hello")
+
+    A plain `lhub.login("bob")` changes who `lhub.push(...)` and commands are, and leaves `lhub_registry` alice's.
     """
 
     @contextmanager

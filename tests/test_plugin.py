@@ -191,15 +191,24 @@ def test_an_executor_has_the_tags_visibility_and_files_asked_for(
     lhub_registry: TemporaryRegistry, lhub_executor: MakeExecutor
 ) -> None:
     pushed = lhub_executor("Encoder", ["v1", "gpu"], "private", {"data/w.bin": b"\0\1", "README.md": "mine"})
-    pinned = lhub_executor("Encoder", protected_tags=["v2"], tags=[], visibility="private")
+    pinned = lhub_executor("Encoder", protected_tags="v2", tags=[], visibility="private")
     files = Path(pushed.path or "")
     assert (pushed.tags, pushed.visibility, pinned.protected_tags) == (("v1", "gpu"), "private", ("v2",))
     assert ((files / "data/w.bin").read_bytes(), (files / "README.md").read_text()) == (b"\0\1", "mine")
 
 
-@pytest.mark.parametrize(
-    "asked", [{"name": "not a name"}, {"visibility": "hidden"}, {"tags": ["no/tag"]}, {"files": {"../x": ""}}]
-)
+NO_EXECUTOR: list[dict[str, Any]] = [
+    {"name": "not a name"},
+    {"visibility": "hidden"},
+    {"tags": ["no/tag"]},
+    {"files": {"../x": ""}},
+    {"files": {"x": 3}},
+    {"files": ["x"]},
+    {"files": {"build/x": "left out by the built-in list"}},
+]
+
+
+@pytest.mark.parametrize("asked", NO_EXECUTOR, ids=repr)
 def test_what_no_executor_can_be_gets_a_sentence(lhub_executor: MakeExecutor, asked: dict[str, Any]) -> None:
     with pytest.raises(lhub.UsageError):
         lhub_executor(**asked)

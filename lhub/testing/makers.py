@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pytest
 
-from lhub.errors import UsageError
+from lhub.errors import UsageError, listing
+from lhub.folder import scan
 from lhub.layout import ResourceFolder
 from lhub.names import is_inside, twin
 from lhub.opening import faked, read_small
@@ -45,15 +46,16 @@ class Maker:
         """Make a small Executor, with `files` in it, and push it."""
         if visibility not in ("public", "private"):
             raise UsageError(f"{visibility!r} is no visibility", hint="public or private")
-        if outside := [path for path in files if not is_inside(path)]:
-            raise UsageError(f"{', '.join(outside)} leads out of the Executor's folder", hint="a path below it")
-        asked = {"tags": tuple(tags), "protected_tags": tuple(protected_tags), "public": visibility == "public"}
+        _refuse(files)
+        asked = {"tags": _words(tags), "protected_tags": _words(protected_tags), "public": visibility == "public"}
 
         def make() -> str:
             from lhub.kinds.scaffold import plan  # for who wants one
 
             scaffold = plan(name)
-            return self._source(scaffold.name, {**scaffold.files(), **files})
+            source = self._source(scaffold.name, {**scaffold.files(), **files})
+            _see_all_travel(source, files)
+            return source
 
         return self._push(make, asked, (name, *sorted(files.items()), *asked.values()))
 
@@ -83,6 +85,30 @@ class Maker:
             pen.make_way(os.path.dirname(f"{folder}/{path}"))
             pen.write_new(f"{folder}/{path}", content if isinstance(content, bytes) else content.encode(), 0o644)
         return folder
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _refuse(files: _Files) -> None:
+    """Refuse what can be no files of an Executor."""
+    if not isinstance(files, Mapping):
+        raise UsageError(f"files are told by their paths, not as {files!r}", hint='files={"weights.bin": bytes(10)}')
+    faults = [f"{path!r} leads out of its folder" for path in files if not is_inside(path)]
+    faults += [f"{path!r} is {text!r}" for path, text in files.items() if not isinstance(text, (str, bytes))]
+    if faults:
+        raise UsageError(listing("no file of an Executor", faults), hint="a path below its folder; text or bytes")
+
+
+def _see_all_travel(source: str, files: _Files) -> None:
+    """Refuse to leave out, by the built-in list of ignored names, what a test asked for."""
+    there = {each.path for each in scan(source).sources}
+    if left := [path for path in files if path not in there and path != ".gitignore"]:
+        raise UsageError(
+            f"{', '.join(left)} would not travel: the list of ignored names leaves it out",
+            hint='files={".gitignore": "", ...} replaces that list',
+        )
 
 
 class Patterns:
