@@ -226,6 +226,11 @@ def path(ref: str) -> str:
     return door.here().path(ref)
 
 
+def __dir__() -> list[str]:
+    """What is here, loaded or not."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """`Registry` and the errors, loaded at first use: pytest imports this package in every run, for its fixtures."""
     if name not in __all__:

@@ -64,7 +64,8 @@ class Bounds:
                 hint="fill it where it is made: with lhub_session_registry.filling(): ...",
             )
         if self.crossed(path):
-            meant = _BESIDE.sub(r"/\1", path)
+            meant, real = _BESIDE.sub(r"/\1", path), _BESIDE.sub(r"/\1", _real(path).rstrip("/"))
+            meant = meant if meant == real else f"{meant} (which is {real})"
             Pen().append(f"{home}/{CROSSED}", f"{meant} ({verb})\n".encode(), 0o600)
             raise Denied(
                 f"{meant} was about to be written ({verb}), outside of where this test may write",

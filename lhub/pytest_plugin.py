@@ -11,8 +11,9 @@ the first of these fixtures is. ``pytest --fixtures`` shows them with examples::
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lhub.testing.places import Login, Place, SharedRegistry, TemporaryRegistry
 
 _FILES: Mapping[str, str | bytes] = {}
+PASSED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,11 +33,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("lhub").addoption("--lhub-root", metavar="DIR", help=where)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A root that is none is told once."""
+    root = config.getoption("lhub_root", None)
+    if root and not os.path.isfile(os.path.join(_real_root(config, root), "registry.yaml")):
+        raise pytest.UsageError(f"--lhub-root {root}: there is no registry")
+
+
+def _real_root(config: pytest.Config, root: str) -> str:
+    return os.path.join(config.invocation_params.dir, os.path.expanduser(root))
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """A test that uses one of the fixtures is at its place before anything else is set up for it, and until the end."""
     names: list[str] = getattr(item, "fixturenames", [])
     if "_lhub_place" not in names[:1] and any(name.startswith("lhub_") for name in names):
         names.insert(0, "_lhub_place")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether the test itself passed, for what is looked at when all is taken down."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
 
 
 @pytest.fixture
@@ -46,18 +68,15 @@ def _lhub_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     names, behind = request.fixturenames, list[str]()
     if "lhub_session_registry" in names:
         behind = [str(request.getfixturevalue("lhub_session_registry").root)]
-    place = Place(*folder_for(tmp_path_factory, "lhub"))
-    before = request.session.testsfailed
+    place = Place(*folder_for(tmp_path_factory, "lhub"), partial(request.node.add_report_section, "call", "by lhub"))
     with place.kept(*behind):
         place.settle()
         yield place
-    passed = request.session.testsfailed == before
+    passed = request.node.stash.get(PASSED, False)
     try:
         place.see_all_well(failed=not passed)
     finally:
-        policy = request.config.getini("tmp_path_retention_policy")
-        if policy == "none" or (policy == "failed" and passed):
-            place.remove()
+        place.leave(request.config.getini("tmp_path_retention_policy"), passed=passed)
 
 
 @pytest.fixture
@@ -79,11 +98,14 @@ def _bring(request: pytest.FixtureRequest, root: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def _lhub_patterns(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
+def _lhub_patterns(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patterns]:
     """What was pushed for tests already."""
     from lhub.testing.makers import Patterns  # lhub, for who uses it
 
-    return Patterns(tmp_path_factory)
+    patterns = Patterns(tmp_path_factory)
+    yield patterns
+    if request.config.getini("tmp_path_retention_policy") != "all":
+        patterns.remove()
 
 
 @pytest.fixture
@@ -186,13 +208,15 @@ def lhub_overlay(request: pytest.FixtureRequest, _lhub_here: Place) -> Temporary
     root = request.config.getoption("lhub_root")
     if not root:
         pytest.skip("lhub_overlay reads a real registry: pytest --lhub-root DIR names it")
-    real = os.path.join(request.config.invocation_params.dir, os.path.expanduser(root))
+    real = _real_root(request.config, root)
     _bring(request, real)
     return _lhub_here.overlay(real)
 
 
 @pytest.fixture(scope="session")
-def lhub_session_registry(tmp_path_factory: pytest.TempPathFactory) -> SharedRegistry:
+def lhub_session_registry(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedRegistry]:
     """A registry for the whole session, logged in as alice, which tests only read; a session's fixture fills it.
     Example:
         @pytest.fixture(scope="session")
@@ -208,4 +232,6 @@ def lhub_session_registry(tmp_path_factory: pytest.TempPathFactory) -> SharedReg
     """
     from lhub.testing.places import Place, folder_for  # lhub, for who uses it
 
-    return Place(*folder_for(tmp_path_factory, "lhub-session")).shared()
+    place = Place(*folder_for(tmp_path_factory, "lhub-session"))
+    yield place.shared()
+    place.leave(request.config.getini("tmp_path_retention_policy"), passed=not request.session.testsfailed)

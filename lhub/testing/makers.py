@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pytest
 
+from lhub.disk import Pen
 from lhub.errors import UsageError, listing
 from lhub.folder import scan
 from lhub.layout import ResourceFolder
@@ -128,6 +129,11 @@ class Patterns:
             _copy(f"{root}/{pushed.name}", place)
             inside = (pushed.path or "").removeprefix(f"{os.path.realpath(root)}/{pushed.name}/")
             self._known[pattern] = place, replace(pushed, path=inside)
+
+    def remove(self) -> None:
+        """Leave nothing."""
+        for place, _ in self._known.values():
+            Pen().remove_tree(os.path.dirname(place))
 
     @staticmethod
     def _is_first(resource: str) -> bool:

@@ -120,8 +120,12 @@ def folder_for(folders: pytest.TempPathFactory, name: str) -> tuple[str, str]:
 class Place:
     """A home with a registry in it: who is logged in there, where lhub may write meanwhile, and what shall fail."""
 
-    def __init__(self, user: str, folder: str) -> None:
-        """`user` is the home that is made, `folder` that in which lhub may write: pytest's temporary one."""
+    def __init__(self, user: str, folder: str, tell: Callable[[str], None] = lambda sentence: None) -> None:
+        """`user` is the home that is made, `folder` that in which lhub may write: pytest's temporary one.
+
+        `tell` is told of a write elsewhere, for the report of a test that fails with an error of its own.
+        """
+        self.tell = tell
         self.user, self.home = user, f"{user}/.lhub"
         self.root = os.path.realpath(f"{self.home}/registry")
         self.folder = os.path.realpath(folder)
@@ -173,10 +177,12 @@ class Place:
             if self.bounds.shut(path):
                 raise
             self._told = current_thread() is main_thread()
+            self.tell(f"{error}\n{HINT}")
             pytest.fail(f"{error}\n{HINT}")
 
     def see_all_well(self, *, failed: bool = False) -> None:
         """Fail where a write elsewhere did not fail the test: in another process or thread, or caught by something."""
+        __tracebackhide__ = True
         crossed = ""
         with suppress(FileNotFoundError):
             crossed = read_small(f"{self.home}/{CROSSED}", limit=1 << 20).decode(errors="replace")
@@ -188,9 +194,10 @@ class Place:
         if not failed and (unmet := [f"{verb}: {errors[0]!r}" for verb, errors in self._failing.items() if errors]):
             pytest.fail(f"nobody met what fail_next asked for: {', '.join(unmet)}", pytrace=False)
 
-    def remove(self) -> None:
-        """Leave nothing, as pytest does with tmp_path."""
-        Pen().remove_tree(self.user)
+    def leave(self, policy: str, *, passed: bool) -> None:
+        """Leave as much as pytest does of tmp_path, by its `tmp_path_retention_policy`."""
+        if policy == "none" or (policy == "failed" and passed):
+            Pen().remove_tree(self.user)
 
     def registry(self, *also: str) -> TemporaryRegistry:
         """The registry, for whoever is logged in; what is not in it is looked up in `also`."""
@@ -201,7 +208,7 @@ class Place:
     def overlay(self, real: str) -> TemporaryRegistry:
         """The registry with another behind it, for `lhub.pull` as well; raises NotFound where that is none."""
         Registry(real).list()
-        self.patch.setenv("LHUB_ROOT", f"{self.root}{os.pathsep}{real}")
+        self.patch.setenv("LHUB_ROOT", f"{os.environ['LHUB_ROOT']}{os.pathsep}{real}")
         return self.registry(real)
 
     def log_in(self, namespace: str | None) -> None:
