@@ -895,7 +895,7 @@ def every_fault(calls: Mapping[str, int]) -> list[Fault]:
 
 
 def some_faults(name: str, calls: Mapping[str, int]) -> Iterator[Fault]:
-    """The first, the middle or the last call of each kind; of verbs that make many calls only of some kinds, in turn."""
+    """The first, the middle or the last call of each kind; of verbs with many calls only of some kinds, in turn."""
     kinds, begin = sorted(calls), 7 * list(VERBS).index(name)
     for turn in range(begin, begin + min(len(kinds), LEAST // sum(calls.values()))):
         kind = kinds[turn % len(kinds)]

@@ -318,7 +318,7 @@ OUTSIDE = {
     "a_process": "subprocess.run([sys.executable, '-m', 'lhub', 'pull', 'alice/Hello', 'OUT/process'])",
     "another_python": "subprocess.run([sys.executable, '-c', 'import lhub; lhub.pull(\"alice/Hello\", \"OUT/py\")'])",
     "a_fork": "work = Process(target=lhub.pull, args=('alice/Hello', 'OUT/fork')); work.start(); work.join()",
-    "who_wraps_it": "\n    try: lhub.pull('alice/Hello', 'OUT/w')\n    except BaseException: raise ValueError from None",
+    "who_wraps_it": "\n    try: lhub.pull('alice/Hello', 'OUT/w')\n    except BaseException: raise ValueError",
     "who_catches_all": "\n    try: lhub.pull('alice/Hello', 'OUT/x')\n    except BaseException: pass",
 }
 
