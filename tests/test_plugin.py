@@ -242,6 +242,9 @@ def test_a_failure_comes_once_and_changes_nothing(
     lhub_registry: TemporaryRegistry, hello: Path, tmp_path: Path
 ) -> None:
     lhub_registry.fail_next("push", OSError(28, "No space left on device"))
+    lhub_registry.fail_next("list", IndexError("pop from an empty list"))
+    with pytest.raises(IndexError):
+        lhub_registry.list()
     lhub_registry.fail_next("push", lhub.Corrupt)
     before = snapshot(lhub_registry.root)
     with pytest.raises(OSError, match="No space left"):
@@ -275,7 +278,8 @@ def test_skipped(lhub_registry):
 
 
 @pytest.mark.parametrize(
-    ("verb", "error"), [("pushh", lhub.Corrupt), ("root", lhub.Corrupt), ("push", "text"), ("push", UnicodeDecodeError)]
+    ("verb", "error"),
+    [("pushh", lhub.Corrupt), ("root", lhub.Corrupt), ("push", "text"), ("push", UnicodeDecodeError), ("push", int)],
 )
 def test_what_cannot_be_raised_is_refused_at_once(lhub_registry: TemporaryRegistry, verb: str, error: Any) -> None:
     with pytest.raises(lhub.UsageError):

@@ -146,14 +146,17 @@ class Place:
         if os.pathsep in self.root:
             raise UsageError(f"{self.root} has a {os.pathsep} in it, as LHUB_ROOT may not", hint="another --basetemp")
         outer = self.patch
-        with pytest.MonkeyPatch.context() as self.patch, watched(self._see):
+        with pytest.MonkeyPatch.context() as patch, watched(self._see):
+            self.patch = patch
             for name in [name for name in os.environ if name.startswith("LHUB_")]:
                 self.patch.delenv(name)
             known = {"HOME": self.user, "LHUB_HOME": self.home, "LHUB_ROOT": os.pathsep.join((self.root, *behind))}
             for name, value in (known | {VARIABLE: self.bounds.text()}).items():
                 self.patch.setenv(name, value)
-            yield
-        self.patch = outer
+            try:
+                yield
+            finally:
+                self.patch = outer
 
     def shared(self) -> SharedRegistry:
         """The registry of a session, closed to whoever does not fill it."""
@@ -239,7 +242,7 @@ class Place:
             raise UsageError(f"{verb} is no verb of a registry", hint=f"one of {', '.join(sorted(VERBS))}")
         try:
             raised = error(f"{verb} fails, as the test asked for") if isinstance(error, type) else error
-        except TypeError:
+        except (TypeError, ValueError):
             raised = None
         if not isinstance(raised, BaseException):
             raise UsageError(
@@ -259,10 +262,12 @@ class Place:
 
         @wraps(real)
         def said(registry: Registry, *arguments: Any, **options: Any) -> Any:
+            error = None
             if registry.session.root == self.root:
                 with suppress(IndexError):  # none left; another thread may have met the last just now
                     error = errors.popleft()
-                    raise error
+            if error is not None:
+                raise error
             return real(registry, *arguments, **options)
 
         return said
