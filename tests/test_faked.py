@@ -110,7 +110,7 @@ def test_every_verb_answers_on_a_fake_file_system_what_it_answers_on_a_real_one(
     real = told(tmp_path)
     request.getfixturevalue("fs")
     os.makedirs(tmp_path)
-    fake = told(tmp_path)
+    fake = told(Path(str(tmp_path)))  # in 3.10 a path that was made before stays on the real one
     for one, other in zip(real, fake, strict=True):
         assert one == other
 

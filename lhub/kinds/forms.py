@@ -135,7 +135,8 @@ def documents(file: IO[bytes], form: Form, *, limit: int = 0) -> Iterator[bytes]
 def _items(file: IO[bytes], count: int, limit: int = 0) -> Iterator[bytes]:
     """The items of a stream, each behind its length."""
     at = file.tell()
-    left = file.seek(0, os.SEEK_END) - at
+    file.seek(0, os.SEEK_END)
+    left = file.tell() - at
     file.seek(at)
     for number in range(count):
         size = int.from_bytes(file.read(4), "big")
