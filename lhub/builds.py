@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lhub.apart import HERE, Apart, go_apart, let_go
@@ -25,7 +26,7 @@ from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout, NotFound
 from lhub.layout import SCRATCH, BuildFolder, Modes, ResourceFolder, is_version
 from lhub.lock import held, is_held
 from lhub.manifest import FORMAT, SMALL, read_yaml, to_yaml
-from lhub.opening import GONE, open_file, read_small, refresh
+from lhub.opening import GONE, once_more, open_file, read_small, refresh
 from lhub.redaction import Redaction
 
 Event = Mapping[str, Any]
@@ -253,23 +254,11 @@ def stands(place: ResourceFolder, task: str) -> bool:
 
 def _begun_at(folder: BuildFolder) -> int:
     try:
-        return _seen(folder.file).st_mtime_ns
+        return once_more(partial(os.lstat, folder.file)).st_mtime_ns
     except OSError as error:
         if error.errno not in GONE:
             raise
         return 0
-
-
-def _seen(path: str) -> os.stat_result:
-    """What stands there; a network file system that lost its handle (ESTALE) is asked once more."""
-    try:
-        return os.lstat(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return os.lstat(path)
 
 
 def look(place: ResourceFolder, task: str, name: str, *, host: str) -> Build:
@@ -337,7 +326,7 @@ def _last(folder: BuildFolder) -> Event:
 
 def _size(folder: BuildFolder) -> int:
     try:
-        return _seen(folder.events).st_size
+        return once_more(partial(os.lstat, folder.events)).st_size
     except OSError as error:
         if error.errno not in GONE:
             raise
@@ -347,7 +336,7 @@ def _size(folder: BuildFolder) -> int:
 def _events(folder: BuildFolder, start: int) -> Iterator[tuple[Event, int]]:
     """The whole events from a byte on, each with the byte behind it; what is no event is passed over."""
     try:
-        descriptor = open_file(folder.events)
+        descriptor = once_more(partial(open_file, folder.events))
     except OSError as error:
         if error.errno not in GONE:
             raise

@@ -21,7 +21,18 @@ from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to, trashed
 from lhub.lock import is_free
-from lhub.opening import GONE, changed_at, digest_of, faked, listed, open_folder, opened_beneath, paths_below, says
+from lhub.opening import (
+    GONE,
+    changed_at,
+    digest_of,
+    faked,
+    listed,
+    once_more,
+    open_folder,
+    opened_beneath,
+    paths_below,
+    says,
+)
 from lhub.store import Resource, Version
 
 _Lacking = tuple[str, tuple[str, ...], tuple[str, ...], str | None, str | None]
@@ -220,17 +231,23 @@ def _blobs(resource: Resource, tally: Tally, digests: set[str]) -> Iterator[Dama
 
 
 def _is_blob(store: int, path: str, digest: str, tally: Tally, *, named: bool) -> bool:
-    try:
+    def holds() -> bool:
         with opened_beneath(store, path) as descriptor:
-            tally.files += 1
             status = os.fstat(descriptor)
             if status.st_size > tally.largest:  # than all files of a version: nobody's, or not what its name says
                 return not named
             return tally.quick or tally.digest(descriptor, status) == digest
-    except Corrupt:
-        return False
+
+    try:
+        good = once_more(holds)
     except OSError as error:
-        return error.errno in GONE  # a collection took it: nothing is wrong with what is not there
+        if error.errno in GONE:  # a collection took it: nothing is wrong with what is not there
+            return True
+        good = False
+    except Corrupt:
+        good = False
+    tally.files += 1
+    return good
 
 
 # the diary

@@ -17,9 +17,10 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
+from typing import TypeVar
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST, is_inside
@@ -38,6 +39,7 @@ HIDDEN = frozenset({errno.EACCES, errno.EPERM})
 """Answers that mean: not for the caller."""
 
 _guarded: set[str] = set()
+_T = TypeVar("_T")
 
 
 # the way to a file
@@ -266,6 +268,16 @@ def refresh(folder: str) -> None:
     """Let a network file system look anew at the names in a folder: opening it is what makes an NFS client ask."""
     with suppress(OSError):
         os.close(os.open(folder, FOLDER))
+
+
+def once_more(read: Callable[[], _T]) -> _T:
+    """The answer of `read`, asked once more where a network file system had lost its handle (ESTALE)."""
+    try:
+        return read()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return read()
 
 
 def is_folder(path: str) -> bool:

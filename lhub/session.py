@@ -28,7 +28,7 @@ from lhub.index import Index
 from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
-from lhub.opening import GONE, HIDDEN, guard, is_folder, read_small, refresh
+from lhub.opening import GONE, HIDDEN, guard, is_folder, once_more, read_small, refresh
 from lhub.store import Resource, Vanished, Version, again
 
 if TYPE_CHECKING:
@@ -214,7 +214,9 @@ class Session:
             for name in names:
                 resource = self.resource(namespace, name)
                 try:
-                    if not stat.S_ISDIR(os.lstat(resource.folder.path).st_mode):  # a link there is nobody's resource
+                    if not stat.S_ISDIR(
+                        once_more(partial(os.lstat, resource.folder.path)).st_mode
+                    ):  # a link there is nobody's resource
                         continue
                     own = self.keeps(namespace, resource)
                     if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):

@@ -521,13 +521,13 @@ def verifies(answer: Any, usual: Any, fault: Fault) -> bool:
     """All was looked at, or what was not is told of; what is bob's may be hidden."""
     told = answer["findings"] or answer["repaired"] != usual["repaired"]
     hidden = len(BOBS) if fault.errno in HIDDEN_OR_GONE else 0
-    return bool(told) or answer["bytes"] >= usual["bytes"] - hidden
+    return bool(told) or answer["checked"] >= usual["checked"] or answer["bytes"] >= usual["bytes"] - hidden
 
 
 def collects(answer: Any, usual: Any, fault: Fault) -> bool:
-    """It may do less, and less than that where it says so; in doubt each file stays (blobs, bytes)."""
+    """It may do less where it says so, or sees nothing that it may change; in doubt each file stays (blobs, bytes)."""
     did = [(set(answer[key]), set(usual[key])) for key in ("noted", "trashed", "removed", "deleted")]
-    excused = bool(answer["left"]) or fault.errno in HIDDEN_OR_GONE
+    excused = bool(answer["left"]) or fault.errno in HIDDEN_OR_GONE or fault.kind == "access"
     return all(now <= always if excused else now == always for now, always in did)
 
 
@@ -669,6 +669,11 @@ TOLERATED = (
         complaint=r"said again, has more: \('/r/(alice|crew)/\.tmp\.",
         why="the same, and the next push there sweeps it",
         when=could_not_be_removed,
+    ),
+    Tolerated(
+        verbs="push without a login",
+        complaint=r"said again, has more: \('/r/_/X/\.lhub/versions/\.tmp\.",
+        why="who was not told the secret cannot push again; gc sweeps",
     ),
     Tolerated(
         verbs="verify --repair",
