@@ -214,9 +214,8 @@ class Session:
             for name in names:
                 resource = self.resource(namespace, name)
                 try:
-                    if not stat.S_ISDIR(
-                        once_more(partial(os.lstat, resource.folder.path)).st_mode
-                    ):  # a link there is nobody's resource
+                    status = once_more(partial(os.lstat, resource.folder.path))
+                    if not stat.S_ISDIR(status.st_mode):  # a link there is nobody's resource
                         continue
                     own = self.keeps(namespace, resource)
                     if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):
