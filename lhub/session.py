@@ -231,7 +231,7 @@ class Session:
         Another's may lie on a file system of his own, which must not keep everybody from listing the rest; in a team's
         a colleague may have shut something.
         """
-        own = namespace is not None and namespace == self.caller and self.modes(namespace) is ONE_PERSON
+        own = namespace is not None and self.modes(namespace) is ONE_PERSON and self.is_own(namespace)
         if error.errno in GONE | {errno.ENOTDIR} or (error.errno in HIDDEN and not own):
             return
         if own:
