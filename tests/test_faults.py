@@ -913,7 +913,7 @@ def summary(complaints: list[str]) -> str:
     return "\n".join([f"{len(complaints)} complaints, such as", *complaints[:20]])
 
 
-LEAST = 1_500
+LEAST = 700
 """Calls that one verb makes under its faults together."""
 
 

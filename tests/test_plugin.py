@@ -78,18 +78,25 @@ def test_nothing_of_the_user_s_own_is_known(pytester: pytest.Pytester, monkeypat
 
 def test_each_test_has_its_own_in_any_order_and_in_parallel(pytester: pytest.Pytester) -> None:
     text = """
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(4))
 def test_alone(lhub_registry, lhub_executor, number):
     assert lhub_registry.list() == []
     lhub_executor(f"Hello{number}")
     assert [listed.name for listed in lhub_registry.list()] == [f"alice/Hello{number}"]
 """
-    project(pytester, text, "-n", "2").assert_outcomes(passed=8)
-    backwards = [f"test_project.py::test_alone[{number}]" for number in reversed(range(8))]
-    pytester.runpytest_subprocess(*backwards).assert_outcomes(passed=8)
+    project(pytester, text, "-n", "2").assert_outcomes(passed=4)
+    backwards = [f"test_project.py::test_alone[{number}]" for number in reversed(range(4))]
+    pytester.runpytest_subprocess(*backwards).assert_outcomes(passed=4)
 
 
-@pytest.mark.parametrize(("policy", "left"), [("all", ["fails", "passes"]), ("failed", ["fails"]), ("none", [])])
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        pytest.param("all", ["fails", "passes"], marks=pytest.mark.slow),
+        ("failed", ["fails"]),
+        pytest.param("none", [], marks=pytest.mark.slow),
+    ],
+)
 def test_registries_stay_as_long_as_tmp_path_does(pytester: pytest.Pytester, policy: str, left: list[str]) -> None:
     text = """
 def test_passes(lhub_executor):
@@ -164,7 +171,7 @@ def test_an_executor_is_small_whole_and_what_push_returns(
 
 def test_what_is_pushed_again_in_another_test_is_what_a_push_leaves(pytester: pytest.Pytester) -> None:
     text = """
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", range(2))
 @pytest.mark.parametrize("asked", [{}, {"visibility": "private", "protected_tags": ["v1"]}])
 def test_turn(lhub_registry, lhub_executor, lhub_docs, lhub_login, asked, turn, tmp_path):
     pushed = lhub_executor(**asked)
@@ -184,7 +191,7 @@ def test_turn(lhub_registry, lhub_executor, lhub_docs, lhub_login, asked, turn, 
     with lhub_login("bob"):
         assert lhub_executor(**asked).name == "bob/Hello"
 """
-    project(pytester, text).assert_outcomes(passed=6)
+    project(pytester, text).assert_outcomes(passed=4)
 
 
 def test_an_executor_has_the_tags_visibility_and_files_asked_for(
@@ -539,7 +546,9 @@ def test_not_filled_by_a_test(lhub_session_registry):
 """
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["one process", "two workers"]
+)
 def test_a_session_s_registry_is_filled_once_and_read_by_all(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
@@ -556,7 +565,7 @@ import subprocess
 def on_disk(path):
     return subprocess.run(["test", "-e", path]).returncode == 0
 
-@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("turn", [1])
 def test_first(lhub_registry, lhub_executor, lhub_docs, lhub_login, fs, turn):
     pushed = lhub_executor(tags=["v1"], protected_tags=["v1"])
     assert lhub_registry.pull("alice/Hello:v1", "/anywhere").version == pushed.version
@@ -568,7 +577,7 @@ def test_first(lhub_registry, lhub_executor, lhub_docs, lhub_login, fs, turn):
 def test_real(lhub_registry, lhub_executor):
     assert on_disk(lhub_executor().path) and not lhub_registry.verify().remarks
 """
-    project(pytester, text).assert_outcomes(passed=3)
+    project(pytester, text).assert_outcomes(passed=2)
 
 
 def test_with_fs_the_session_s_registry_is_read_as_well(pytester: pytest.Pytester) -> None:
