@@ -229,6 +229,7 @@ def test_an_array_has_three_documents(lhub_registry: TemporaryRegistry, lhub_doc
 
 
 @pytest.mark.docarray
+@pytest.mark.filterwarnings("ignore")  # docarray's own
 def test_an_array_is_loaded_by_the_docarray_that_is_installed(lhub_docs: Any) -> None:
     docs = lhub.load(lhub_docs.name)
     assert [doc.text for doc in docs] == ["document 0", "document 1", "document 2"]
