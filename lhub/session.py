@@ -231,7 +231,8 @@ class Session:
         Another's may lie on a file system of his own, which must not keep everybody from listing the rest; in a team's
         a colleague may have shut something.
         """
-        own = namespace is not None and self.modes(namespace) is ONE_PERSON and self.is_own(namespace)
+        own = namespace is not None and namespace == self.caller  # by name first: of others' not even that may be asked
+        own = own and self.modes(namespace) is ONE_PERSON and self.is_own(namespace)
         if error.errno in GONE | {errno.ENOTDIR} or (error.errno in HIDDEN and not own):
             return
         if own:
