@@ -110,11 +110,14 @@ def _leave(held: int, note: str) -> None:
 
 def _acquired(path: str, mode: int, deadline: float, note: str, waiting: Callable[[str], None]) -> _Held:
     """Try, and try again every 10 ms; FileNotFoundError when the folder is gone, of which nothing is made anew."""
-    patience = time.monotonic() + _PATIENCE
+    patience = settling = time.monotonic() + _PATIENCE
     while True:
         try:
             held = _tried(path, mode, note)
         except PermissionError:
+            if mode & 0o060 and time.monotonic() < settling:  # a colleague has not yet given it to the team
+                time.sleep(_PAUSE)
+                continue
             raise Denied(f"{path} may not be opened by you", hint="its owner and mode decide who may write") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
