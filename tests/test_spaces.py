@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -15,6 +16,7 @@ from lhub import spaces
 from lhub.disk import Pen
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import recall_mounts, remember, remember_mount
+from lhub.lock import held
 from lhub.registry import Registry
 from tests.conftest import Shell, snapshot, write_tree
 from tests.test_crowds import become, executor, needs_root, shared, together
@@ -144,6 +146,24 @@ def test_a_team_s_namespace_is_the_group_s_whatever_the_umask(shared: Path, mask
     assert together(create) == [0]
     status = (shared / "registry/vision").stat()
     assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o3775, 20001, TEAM)
+
+
+@needs_root
+def test_a_lock_that_a_colleague_has_not_yet_given_to_the_team_is_waited_for(shared: Path) -> None:
+    lock = shared / "lock"
+    lock.touch(0o600)
+    os.chown(lock, 20001, TEAM)
+
+    def take(*, patient: bool) -> None:
+        become(20002, TEAM)
+        with held(str(lock), mode=0o660 if patient else 0o600, timeout=5, note="bob"):
+            pass
+
+    assert together(partial(take, patient=False)) != [0]
+    given = Timer(0.2, partial(os.chmod, lock, 0o660))
+    given.start()
+    assert together(partial(take, patient=True)) == [0]
+    given.join()
 
 
 @needs_root
