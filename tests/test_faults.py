@@ -913,7 +913,7 @@ def summary(complaints: list[str]) -> str:
     return "\n".join([f"{len(complaints)} complaints, such as", *complaints[:20]])
 
 
-LEAST = 700
+LEAST = 500
 """Calls that one verb makes under its faults together."""
 
 

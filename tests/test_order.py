@@ -513,7 +513,7 @@ def kill(step: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-SLOW = ("import", "copy", "adopt", "gc", "a diary that does not read")
+SLOW = ("import", "copy", "adopt", "gc", "a diary that does not read", "makes private, with tags", "makes public")
 """Parts of the names of verbs of many steps, of which each is killed: half of the minute that all of them take."""
 STAGES = [pytest.param(verb, marks=[pytest.mark.slow] if any(part in verb for part in SLOW) else []) for verb in VERBS]
 

@@ -169,6 +169,7 @@ def test_an_executor_is_small_whole_and_what_push_returns(
     assert lhub_registry.show("alice/Hello").version == pushed.version
 
 
+@pytest.mark.slow
 def test_what_is_pushed_again_in_another_test_is_what_a_push_leaves(pytester: pytest.Pytester) -> None:
     text = """
 @pytest.mark.parametrize("turn", range(2))
@@ -423,6 +424,7 @@ def test_all_that_is_set_up_for_a_test_and_taken_down_is_at_its_place(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_who_does_not_use_the_fixtures_writes_where_he_likes(pytester: pytest.Pytester) -> None:
     text = """
 def test_kept(lhub_registry): ...
@@ -581,6 +583,7 @@ def test_real(lhub_registry, lhub_executor):
     project(pytester, text).assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_with_fs_the_session_s_registry_is_read_as_well(pytester: pytest.Pytester) -> None:
     text = """
 @pytest.fixture(scope="session")
