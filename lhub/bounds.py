@@ -29,6 +29,10 @@ _BESIDE = re.compile(r"/\.([^/]+)\.lhub-[^/]+$")
 """What is laid out beside its place before it is moved there."""
 
 
+class Outside(Denied):
+    """A write that would have gone outside."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Where lhub may write: `within` these folders, but not in those that are `closed`; all are real paths."""
@@ -47,31 +51,25 @@ class Bounds:
         """The bounds as a text."""
         return os.pathsep.join((*self.within, *(f"!{folder}" for folder in self.closed)))
 
-    def crossed(self, path: str) -> bool:
-        """Whether a path, seen through the links on its way, lies outside; on a fake file system nothing does."""
+    def crossed(self, place: str) -> bool:
+        """Whether a real path lies outside; on a fake file system nothing does."""
         scratch = f"{os.path.realpath(tempfile.gettempdir())}/lhub-"  # where git makes the diary's objects
-        return not faked() and not _real(path).startswith((scratch, *(f"{folder}/" for folder in self.within)))
+        return not faked() and not place.startswith((scratch, *(f"{folder}/" for folder in self.within)))
 
-    def shut(self, path: str) -> bool:
-        """Whether it lies in what is closed."""
-        return _real(path).startswith(tuple(f"{folder}/" for folder in self.closed))
+    def shut(self, place: str) -> bool:
+        """Whether a real path lies in what is closed, or is that."""
+        return f"{place}/".startswith(tuple(f"{folder}/" for folder in self.closed))
 
     def see(self, home: str, verb: str, path: str) -> None:
         """Refuse a write outside, and leave a word of it in `home` for whoever set the bounds; to watch a pen with."""
-        if self.shut(path):
+        place = f"{os.path.realpath(os.path.dirname(path))}/{os.path.basename(path)}"
+        if self.shut(place):
             raise Denied(
                 f"the registry of the test session is read-only, {path} was about to be written ({verb})",
                 hint="fill it where it is made: with lhub_session_registry.filling(): ...",
             )
-        if self.crossed(path):
-            meant, real = _BESIDE.sub(r"/\1", path), _BESIDE.sub(r"/\1", _real(path).rstrip("/"))
+        if self.crossed(place):
+            meant, real = _BESIDE.sub(r"/\1", path), _BESIDE.sub(r"/\1", place)
             meant = meant if meant == real else f"{meant} (which is {real})"
             Pen().append(f"{home}/{CROSSED}", f"{meant} ({verb})\n".encode(), 0o600)
-            raise Denied(
-                f"{meant} was about to be written ({verb}), outside of where this test may write",
-                hint=HINT,
-            )
-
-
-def _real(path: str) -> str:
-    return f"{os.path.realpath(os.path.dirname(path))}/{os.path.basename(path)}/"
+            raise Outside(f"{meant} was about to be written ({verb}), outside of where this test may write", hint=HINT)

@@ -26,7 +26,7 @@ from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout, NotFound
 from lhub.layout import SCRATCH, BuildFolder, Modes, ResourceFolder, is_version
 from lhub.lock import held, is_held
 from lhub.manifest import FORMAT, SMALL, read_yaml, to_yaml
-from lhub.opening import GONE, once_more, open_file, read_small, refresh
+from lhub.opening import GONE, once_more, open_file, read_small, refresh, status_of
 from lhub.redaction import Redaction
 
 Event = Mapping[str, Any]
@@ -253,12 +253,8 @@ def stands(place: ResourceFolder, task: str) -> bool:
 
 
 def _begun_at(folder: BuildFolder) -> int:
-    try:
-        return once_more(partial(os.lstat, folder.file)).st_mtime_ns
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return 0
+    status = status_of(folder.file)
+    return status.st_mtime_ns if status else 0
 
 
 def look(place: ResourceFolder, task: str, name: str, *, host: str) -> Build:
@@ -325,12 +321,8 @@ def _last(folder: BuildFolder) -> Event:
 
 
 def _size(folder: BuildFolder) -> int:
-    try:
-        return once_more(partial(os.lstat, folder.events)).st_size
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return 0
+    status = status_of(folder.events)
+    return status.st_size if status else 0
 
 
 def _events(folder: BuildFolder, start: int) -> Iterator[tuple[Event, int]]:

@@ -34,7 +34,7 @@ from lhub.layout import (
 )
 from lhub.lock import held
 from lhub.names import DEEPEST, UNNAMED, is_tag
-from lhub.opening import GONE, is_folder, listed
+from lhub.opening import GONE, is_folder, listed, status_of
 from lhub.session import Session
 from lhub.staging import sweep
 from lhub.store import Resource
@@ -271,23 +271,13 @@ def _newest(resource: Resource, lying: list[str], keep: int) -> list[str]:
     return versions[:keep]
 
 
-def _status(path: str) -> os.stat_result | None:
-    """What the kernel says of something; None for what went since it was listed."""
-    try:
-        return os.lstat(path)
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return None
-
-
 def _mtime(path: str) -> float:
-    return status.st_mtime if (status := _status(path)) else 0.0
+    return status.st_mtime if (status := status_of(path)) else 0.0
 
 
 def _age(path: str, now: float) -> float:
     """Seconds since a file was made; what was made in the future is young."""
-    return max(0.0, now - status.st_mtime) if (status := _status(path)) else 0.0
+    return max(0.0, now - status.st_mtime) if (status := status_of(path)) else 0.0
 
 
 def _is_over(resource: Resource, name: str, now: float, rule: Rule) -> bool:
@@ -299,12 +289,12 @@ def _is_over(resource: Resource, name: str, now: float, rule: Rule) -> bool:
 
 def _rested(path: str, now: float) -> float:
     """Seconds since something was moved to a trash: its name may be of a wrong clock, its ctime is the server's."""
-    status = _status(path)
+    status = status_of(path)
     return now - max(status.st_ctime, since_name(os.path.basename(path))) if status else 0.0
 
 
 def _owner(path: str) -> int | None:
-    return status.st_uid if (status := _status(path)) else None
+    return status.st_uid if (status := status_of(path)) else None
 
 
 def _unnamed_blobs(
@@ -334,7 +324,7 @@ def _blobs(resource: Resource) -> Iterator[tuple[str, os.stat_result]]:
     for first in listed(folder):
         for second in listed(first.path) if first.is_dir(follow_symlinks=False) else ():
             for blob in listed(second.path) if second.is_dir(follow_symlinks=False) else ():
-                status = _status(blob.path) if is_version(blob.name) else None
+                status = status_of(blob.path) if is_version(blob.name) else None
                 if status and stat.S_ISREG(status.st_mode):
                     yield blob.name, status
 
@@ -355,7 +345,7 @@ def _weigh(paths: list[str]) -> int:
 
 def _files(path: str, depth: int = 0) -> Iterator[os.stat_result]:
     """What the kernel says of every regular file at or below a path, no deeper than lhub lays anything."""
-    status = _status(path)
+    status = status_of(path)
     if status and stat.S_ISDIR(status.st_mode):
         for entry in listed(path) if depth <= DEEPEST + 8 else ():
             yield from _files(entry.path, depth + 1)
@@ -393,7 +383,7 @@ def _server_now(session: Session) -> float:
     for _ in range(50):
         try:
             pen.write_new(path, b"", 0o600, sync=False)
-            made = _status(path)
+            made = status_of(path)
         finally:
             pen.unlink(path)
         if made:  # else a push of one's own swept it, which took us for dead

@@ -193,7 +193,7 @@ def _name_new(pen: Pen, scratch: str, path: str) -> None:
 def _put(pen: Pen, folder: str, path: str, *, aside: str, force: bool) -> None:
     """One rename; what stands there is moved aside if it may be replaced, and back if the next rename fails."""
     try:
-        pen.rename(folder, path) if is_folder(folder) else _name_new(pen, folder, path)
+        pen.rename(folder, path) if force or is_folder(folder) else _name_new(pen, folder, path)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise

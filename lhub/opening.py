@@ -19,6 +19,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
@@ -278,6 +279,16 @@ def once_more(read: Callable[[], _T]) -> _T:
         if error.errno != errno.ESTALE:
             raise
     return read()
+
+
+def status_of(path: str) -> os.stat_result | None:
+    """What the kernel says of something, seen through no link; None for what is gone."""
+    try:
+        return once_more(partial(os.lstat, path))
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return None
 
 
 def is_folder(path: str) -> bool:

@@ -627,15 +627,15 @@ def _order(
         path=path,
         documents=documents,
         name=name,
-        tags=_words(tags),
-        protected_tags=_words(protected_tags),
+        tags=words(tags),
+        protected_tags=words(protected_tags),
         expect=expect.lower() if expect else None,
         build_env=dict(build_env or {}),
         **asked,
     )
 
 
-def _words(given: Iterable[str]) -> tuple[str, ...]:
+def words(given: Iterable[str]) -> tuple[str, ...]:
     """Each of them once; a text is one, not its letters."""
     return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
 

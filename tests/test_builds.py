@@ -678,3 +678,11 @@ def test_what_is_no_task_is_not_the_newest(resource: ResourceFolder) -> None:
     for name in (".tmp.x", "f" * 23, "g" * 24, "F" * 24, "notes"):
         Path(resource.builds, name).mkdir()
     assert newest(resource) == "a" * 24
+
+
+def test_a_task_whose_resource_was_deleted_between_two_looks_is_not_here(registry: Registry, hello: Path) -> None:
+    watched = registry.build(task_id=registry.push(hello).task_id)
+    assert watched.look().state == "succeeded"
+    registry.delete("alice/Hello")
+    with pytest.raises(NotFound, match="is not here any more"):
+        watched.look()

@@ -1006,6 +1006,12 @@ def test_a_copy_into_a_folder_of_other_things_changes_nothing(source: Registry, 
     assert read_tree(tmp_path / "there") == {"letter.txt": b"dear\n"}
 
 
+def test_a_copy_into_an_empty_folder_makes_the_registry_there(source: Registry, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert source.copy("alice/Hello", to=tmp_path / "empty").carried
+    assert Registry(tmp_path / "empty", namespace="alice").verify().ok
+
+
 def test_a_copy_to_where_no_folder_is_makes_none(source: Registry, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         source.copy("alice/Hello", to=tmp_path / "no/there")

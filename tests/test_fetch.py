@@ -35,24 +35,26 @@ def test_a_destination_that_stands_is_left_alone(registry: Registry, hello: Path
 
 
 class FailingRename(Pen):
-    """A pen whose second rename fails."""
+    """A pen of whose renames one fails."""
 
-    renames = 0
+    def __init__(self, nth: int) -> None:
+        self.nth, self.renames = nth, 0
 
     def step(self, verb: str, path: str) -> None:
         self.renames += verb == "rename"
-        if (verb, self.renames) == ("rename", 2):
+        if (verb, self.renames) == ("rename", self.nth):
             raise OSError(5, "Input/output error", path)
 
 
+@pytest.mark.parametrize("nth", [1, 2, 3], ids=["at once", "aside", "in its place"])
 def test_the_old_is_put_back_when_the_new_cannot_be_put_in_its_place(
-    registry: Registry, hello: Path, out: Path
+    registry: Registry, hello: Path, out: Path, nth: int
 ) -> None:
     registry.push(hello)
     write_tree(out, {"mine.txt": "mine"})
     before = sorted(os.listdir(out.parent))
     with pytest.raises(OSError, match="Input/output"):
-        as_caller(registry, "alice", pen=FailingRename()).pull("alice/Hello", out, force=True)
+        as_caller(registry, "alice", pen=FailingRename(nth)).pull("alice/Hello", out, force=True)
     assert (read_tree(out), sorted(os.listdir(out.parent))) == ({"mine.txt": b"mine"}, before)
 
 
@@ -147,7 +149,7 @@ def test_what_stood_there_is_put_back_when_a_file_cannot_take_its_place(registry
     registry.push(write_tree(tmp_path / "src", {"model.bin": "new"}) / "model.bin", "alice/weights")
     write_tree(tmp_path, {"mine": "precious"})
     with pytest.raises(OSError, match="Input/output"):
-        as_caller(registry, "alice", pen=FailingRename()).pull("alice/weights", tmp_path / "mine", force=True)
+        as_caller(registry, "alice", pen=FailingRename(1)).pull("alice/weights", tmp_path / "mine", force=True)
     assert (tmp_path / "mine").read_text() == "precious"
     assert sorted(os.listdir(tmp_path)) == ["mine", "registry", "src"]
 
@@ -165,3 +167,15 @@ def test_an_ending_that_is_none_is_left_out(registry: Registry, tmp_path: Path, 
     registry.push(write_tree(tmp_path / "src", {name: "new"}) / name, "alice/weights")
     (tmp_path / "out").mkdir()
     assert registry.pull("alice/weights", tmp_path / "out").path == f"{tmp_path}/out/weights"
+
+
+def test_a_file_takes_the_place_of_another_where_there_are_no_hard_links(registry: Registry, tmp_path: Path) -> None:
+    class Linkless(Pen):
+        def step(self, verb: str, path: str) -> None:
+            if verb == "link":
+                raise OSError(1, "Operation not permitted", path)
+
+    registry.push(write_tree(tmp_path / "src", {"model.bin": "new"}) / "model.bin", "alice/weights")
+    write_tree(tmp_path, {"mine": "old"})
+    as_caller(registry, "alice", pen=Linkless()).pull("alice/weights", tmp_path / "mine", force=True)
+    assert (tmp_path / "mine").read_text() == "new"

@@ -21,6 +21,7 @@ from lhub.folder import scan
 from lhub.layout import ResourceFolder
 from lhub.names import is_inside, twin
 from lhub.opening import faked, read_small
+from lhub.registry import words
 from lhub.testing.places import Place, QuickPen, TemporaryRegistry
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Maker:
         if visibility not in ("public", "private"):
             raise UsageError(f"{visibility!r} is no visibility", hint="public or private")
         _refuse(files)
-        asked = {"tags": _words(tags), "protected_tags": _words(protected_tags), "public": visibility == "public"}
+        asked = {"tags": words(tags), "protected_tags": words(protected_tags), "public": visibility == "public"}
 
         def make() -> str:
             from lhub.kinds.scaffold import plan  # for who wants one
@@ -86,10 +87,6 @@ class Maker:
             pen.make_way(os.path.dirname(f"{folder}/{path}"))
             pen.write_new(f"{folder}/{path}", content if isinstance(content, bytes) else content.encode(), 0o644)
         return folder
-
-
-def _words(given: Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _refuse(files: _Files) -> None:

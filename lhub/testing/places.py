@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pytest
 
-from lhub.bounds import CROSSED, HINT, VARIABLE, Bounds
+from lhub.bounds import CROSSED, HINT, VARIABLE, Bounds, Outside
 from lhub.disk import Pen, watched
 from lhub.errors import Denied, UsageError
 from lhub.identity import forget, make_home, remember
@@ -176,9 +176,7 @@ class Place:
             return
         try:
             self.bounds.see(self.home, verb, path)
-        except Denied as error:
-            if self.bounds.shut(path):
-                raise
+        except Outside as error:
             self._told = current_thread() is main_thread()
             self.tell(f"{error}\n{HINT}")
             pytest.fail(f"{error}\n{HINT}")

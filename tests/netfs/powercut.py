@@ -44,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script:
 
 import lhub
 from lhub.registry import Registry
+from lhub.testing.places import QuickPen
 from tests.conftest import PROJECT, write_tree
 from tests.netfs.guests import NO_TOOL, Trouble, boot, memory_folder, modules, tool
 from tests.test_order import NEW, VERBS, Ruler, Stage, Verb, in_a_child, pushed
@@ -124,21 +125,8 @@ class Recorder(Later):
         self.mark(str(len(self.steps)))
 
 
-class Careless(Recorder):
+class Careless(QuickPen, Recorder):
     """The same, but nothing is synced: what it leaves must be found torn, or the search for tears is blind."""
-
-    def write_new(self, path: str, data: bytes, mode: int, *, sync: bool = True) -> None:
-        super().write_new(path, data, mode, sync=False)
-
-    def sync_folder(self, path: str) -> None:
-        self.step("sync_folder", path)
-
-    def sync_file(self, path: str) -> None:
-        self.step("sync_file", path)
-
-    @contextmanager
-    def synced(self, path: str) -> Iterator[Callable[[], bool]]:
-        yield lambda: True
 
 
 class Mapped:
