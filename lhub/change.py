@@ -395,13 +395,13 @@ class Change:
         self.recorded = self.diary.add(Recorded(), *entries)
         self._complete(self.visibility())
 
-    def relocate(self, place: str) -> None:
-        """The whole resource, its lock too, to another place in its namespace: what delete and restore are."""
+    def relocate(self, place: str, name: str | None = None) -> None:
+        """The whole resource, its lock too, to another place in its namespace: what delete, restore and rename are."""
         before = self.place.path
         self.pen.rename(before, place)
         for folder in (os.path.dirname(place), os.path.dirname(before)):
             self._sync_names(folder)
-        self._stand_at(Resource(place, self.resource.name))
+        self._stand_at(Resource(place, name or self.resource.name))
 
     def see_maker(self) -> None:
         """Raise Denied for who did not make the resource: the kernel lets nobody else set its mode."""

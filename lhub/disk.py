@@ -203,7 +203,7 @@ class Pen:
         return copied
 
     def write_pieces(
-        self, pieces: Iterable[bytes], path: str, mode: int, *, head: Callable[[], bytes]
+        self, pieces: Iterable[bytes], path: str, mode: int, *, head: Callable[[], bytes] | None = None
     ) -> tuple[str, int]:
         """Write a new file of pieces; its SHA-256 and size. The first gives way to `head()` if that turned out another.
 
@@ -220,7 +220,7 @@ class Pen:
                 _write_all(descriptor, piece)
                 size += len(piece)
             written = hasher.hexdigest(), size
-            if (known := head()) != begun:
+            if head is not None and (known := head()) != begun:
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 _write_all(descriptor, known)
                 os.lseek(descriptor, 0, os.SEEK_SET)

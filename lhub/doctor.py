@@ -22,7 +22,9 @@ from lhub.commits import log
 from lhub.diary import Entry
 from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of, group_of
+from lhub.inbox import is_abandoned
 from lhub.layout import (
+    INBOX,
     NAMESPACE_FILE,
     ONE_PERSON,
     PIN,
@@ -30,6 +32,8 @@ from lhub.layout import (
     RESOURCE_FILE,
     SCRATCH,
     TEAM_SPACE,
+    TOKENS_ASIDE,
+    TOKENS_FILE,
     TRASH,
     Modes,
     is_gone,
@@ -153,7 +157,10 @@ def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
         )
     yield from _writable(session, folder.file, 0o002 if session.modes(namespace) is not ONE_PERSON else 0o022)
     for entry in listed(folder.path):
-        if entry.name in (NAMESPACE_FILE, ".tokens.yaml", TRASH):
+        if entry.name in (NAMESPACE_FILE, TRASH, TOKENS_FILE, *TOKENS_ASIDE):
+            continue
+        if entry.name.startswith(INBOX) and entry.is_dir(follow_symlinks=False):
+            yield from _inbox(session, entry)
             continue
         if is_name(entry.name) and entry.is_dir(follow_symlinks=False):
             resource = session.resource(namespace, entry.name)
@@ -167,6 +174,18 @@ def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
                 )
             continue
         yield _scratch_or_foreign(session, entry, "a namespace holds resources, which are folders")
+
+
+def _inbox(session: Session, entry: os.DirEntry[str]) -> Iterator[_Found]:
+    """What an upload left whose receiver is dead."""
+    status = entry.stat(follow_symlinks=False)
+    if status.st_uid == session.uid and is_abandoned(entry.path, age=session.clock() - status.st_mtime):
+        yield _Found(
+            path=entry.path,
+            problem=f"an upload that broke off at {timestamp(status.st_mtime)}",
+            hint="no tag names what it left; the next upload sweeps it up",
+            remedy=lambda: session.pen.remove_tree(entry.path),
+        )
 
 
 def _open(session: Session, path: str) -> Iterator[_Found]:

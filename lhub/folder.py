@@ -44,6 +44,7 @@ class Source:
     """One file that travels: `path` in the version, `origin` on disk, `stamp` to see that it did not change.
 
     `text` is what travels in its place where it gained something; what is wholly new has no origin and no stamp.
+    `given` is the SHA-256 of what lies in an inbox, where nobody changes it, and may be kept by a second name.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Source:
     executable: bool
     stamp: tuple[int, ...]
     text: bytes | None = None
+    given: str | None = None
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -82,7 +84,8 @@ def _opened_text(text: bytes) -> int:
 class Packing:
     """What travels from a folder, sorted by path, and what the built-in list or the folder's own left out.
 
-    `file` is the name of the one file that was pushed by itself; `folder` then is that file.
+    `file` is the name of the one file that was pushed by itself; `folder` then is that file. `without` is what
+    was left out in place of what a list says.
     """
 
     folder: str
@@ -90,6 +93,7 @@ class Packing:
     ignored: tuple[str, ...]
     own_list: bool
     file: str | None = None
+    without: frozenset[str] | None = None
 
     def source(self, path: str) -> Source | None:
         """The file of this path, if it travels."""
@@ -105,10 +109,11 @@ class Packing:
         return replace(self, sources=tuple(sources))
 
 
-def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
+def scan(folder: str, *, without: frozenset[str] | None = None, given: str | None = None) -> Packing:
     """What would travel from `folder`, which may be a file; raises NotFound, or UsageError with every fault of it.
 
-    With `without` no list is asked: all travels but these names at the top.
+    With `without` no list is asked: all travels but these names at the top. `given` is the SHA-256 of a file that may
+    be kept as it is.
     """
     real = os.path.realpath(folder)
     try:
@@ -116,7 +121,7 @@ def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
     except OSError:
         raise NotFound(f"{folder} is not here", hint="the first argument is the folder or file to push") from None
     if not stat.S_ISDIR(status.st_mode):
-        return _one_file(folder, real, status)
+        return _one_file(folder, real, status, given)
     walk = _Walk(real, without)
     sources = sorted(walk.visit(real, ""), key=lambda source: os.fsencode(source.path))
     walk.faults += _twins([source.path for source in sources])
@@ -132,16 +137,23 @@ def scan(folder: str, *, without: frozenset[str] | None = None) -> Packing:
             f"{folder} holds no file that would travel",
             hint="its ignore list leaves out all" if walk.ignored else "it is empty",
         )
-    return Packing(folder=real, sources=tuple(sources), ignored=tuple(sorted(walk.ignored)), own_list=walk.own_list)
+    return Packing(
+        folder=real,
+        sources=tuple(sources),
+        ignored=tuple(sorted(walk.ignored)),
+        own_list=walk.own_list,
+        without=without,
+    )
 
 
-def _one_file(path: str, real: str, status: os.stat_result) -> Packing:
+def _one_file(path: str, real: str, status: os.stat_result, given: str | None) -> Packing:
     """What travels of a file that is pushed by itself: it, under its own name, whatever it is a link to."""
     name = os.path.basename(path)
     fault = path_faults([name]) or [f"{clean(name, lines=False)} {why}" for why in [_fault(real, status)] if why]
     if fault:
         raise UsageError(listing(f"{path} cannot be pushed as it is", fault), hint="rename it, or look at its mode")
-    return Packing(folder=real, sources=(_source(name, real, status),), ignored=(), own_list=True, file=name)
+    source = replace(_source(name, real, status), given=given)
+    return Packing(folder=real, sources=(source,), ignored=(), own_list=True, file=name)
 
 
 def _source(path: str, origin: str, status: os.stat_result) -> Source:
@@ -151,11 +163,13 @@ def _source(path: str, origin: str, status: os.stat_result) -> Source:
 
 def changed(packing: Packing) -> list[str]:
     """The paths that are not what they were when the folder was scanned."""
+    if any(source.given for source in packing.sources):  # it has gained a name by now, which is a change as well
+        return []
     try:
         if packing.file is not None:
             now = {source.path: stamp_of(os.stat(packing.folder)) for source in packing.sources}
         else:
-            now = {source.path: source.stamp for source in scan(packing.folder).sources}
+            now = {source.path: source.stamp for source in scan(packing.folder, without=packing.without).sources}
     except (LhubError, OSError):
         return [packing.folder]
     before = {source.path: source.stamp for source in packing.sources if source.stamp}

@@ -17,6 +17,10 @@ from lhub.names import UNNAMED, is_name, is_space
 
 PIN = ".protected."
 REGISTRY_FILE, NAMESPACE_FILE, RESOURCE_FILE = "registry.yaml", "namespace.yaml", "resource.yaml"
+TOKENS_FILE = ".tokens.yaml"
+TOKENS_ASIDE = (".tokens.lock", ".tokens.new")
+INBOX = ".inbox."
+"""Folders of a namespace that start so hold uploads on their way."""
 MANIFEST, SUMS, FILES = "manifest.yaml", "SHA256SUMS", "files"
 SCRATCH = ".tmp."
 """Names under `versions/` that start so are nobody's business but their maker's."""
@@ -95,6 +99,25 @@ class NamespaceFolder(_Folder):
     def resource(self, name: str) -> ResourceFolder:
         """The folder of a resource."""
         return ResourceFolder(f"{self.path}/{name}")
+
+    @property
+    def tokens(self) -> str:
+        """.tokens.yaml: what lets programs in, as digests."""
+        return f"{self.path}/{TOKENS_FILE}"
+
+    @property
+    def tokens_lock(self) -> str:
+        """Held by who changes the tokens."""
+        return f"{self.path}/.tokens.lock"
+
+    @property
+    def tokens_scratch(self) -> str:
+        """The tokens as they will be."""
+        return f"{self.path}/.tokens.new"
+
+    def inbox(self, unique: str) -> str:
+        """Where an upload lies until it is pushed: its name may come behind its bytes."""
+        return f"{self.path}/{INBOX}{unique}"
 
     @property
     def trash(self) -> str:

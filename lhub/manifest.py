@@ -33,6 +33,8 @@ SMALL, LARGE = 64 * 1024, 1024 * 1024
 """Bytes: more than any honest registry.yaml or resource.yaml, and any honest manifest.yaml, has."""
 HUGE = 512 * 1024 * 1024
 """Bytes of the longest SHA256SUMS: some five million files."""
+METADATA = "metadata"
+"""The key under `about` of what a pusher tells in his own words: JSON, as a text, since YAML here has no fractions."""
 _DEPTH = 16
 
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_./-]*"

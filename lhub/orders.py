@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class Order:
     """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event.
 
-    `documents` are what is pushed where there is no folder or file at `path`.
+    `documents` are what is pushed where there is no folder or file at `path`; `given` is the SHA-256 of a file there
+    that may be kept as it is, by a second name; `whole`: nothing of the folder is left out by an ignore list;
+    `metadata` is what else the manifest tells, as JSON; `kind` is what it must turn out to be.
     """
 
     path: str
@@ -38,6 +40,10 @@ class Order:
     detach: bool = False
     telling: Callable[[Event], None] = lambda event: None
     documents: Documents | None = None
+    given: str | None = None
+    whole: bool = False
+    metadata: str | None = None
+    kind: str | None = None
 
     @property
     def all_tags(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from lhub.folder import Packing, changed, scan
 from lhub.index import Known
 from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private
+from lhub.manifest import METADATA
 from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE
 from lhub.orders import Order, Planned, Pushed
@@ -211,13 +212,16 @@ class _Target:
     kind: str
 
     documents: Documents | None
+    metadata: str | None
 
     @property
     def about(self) -> Mapping[str, Any]:
         """What the manifest tells; of an Executor or array that goes on as files, what it tells of those."""
         if self.documents is not None:
-            return self.documents.about
-        return self.found.about if self.kind == self.found.kind else files(self.packing).about
+            told = self.documents.about
+        else:
+            told = self.found.about if self.kind == self.found.kind else files(self.packing).about
+        return {**told, METADATA: self.metadata} if self.metadata is not None else told
 
     @property
     def first(self) -> bool:
@@ -232,11 +236,14 @@ def _begin(session: Session, order: Order) -> _Going:
     _check(order)
     with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
         session.read_root()
-    packing = scan(order.path) if order.documents is None else _NO_FILES
+    without = frozenset[str]() if order.whole else None
+    packing = scan(order.path, without=without, given=order.given) if order.documents is None else _NO_FILES
     if packing.folder and f"{session.root}/".startswith(f"{packing.folder}/"):
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
     found, fault = _recognised(packing) if order.documents is None else (_ARRAY, None)
+    if order.kind not in (None, found.kind):
+        raise UsageError(f"what was sent is {found.kind}, not {order.kind}", hint="nothing was changed")
     for warning in found.warnings:
         session.notes(warning)
     _refuse_unset(found, order)
@@ -325,7 +332,15 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
     if as_files and found.kind != kind:
         session.notes(f"{order.path} is of kind {found.kind}; {resource.name} holds files, so it goes there as files")
     travels = found.packing if kind == found.kind else packing
-    return _Target(packing=travels, found=found, place=place, resource=resource, kind=kind, documents=order.documents)
+    return _Target(
+        packing=travels,
+        found=found,
+        place=place,
+        resource=resource,
+        kind=kind,
+        documents=order.documents,
+        metadata=order.metadata,
+    )
 
 
 def _refuse_bare(session: Session, name: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,15 +35,19 @@ if TYPE_CHECKING:
     from lhub.doctor import Oddity
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
+    from lhub.inbox import Inbox, Received
     from lhub.orders import Order, Planned, Pushed
     from lhub.past import Rolled, Then
     from lhub.selftest import Report
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
+    from lhub.store import Version
     from lhub.tasks import Watched
+    from lhub.tokens import NewToken, Token
     from lhub.verification import Verified
 
 _T = TypeVar("_T")
+_MOST_METADATA = 64 * 1024
 
 
 class Registry:
@@ -86,6 +90,14 @@ class Registry:
         )
         roots = dict.fromkeys((self.session.root, *self.session.roots))
         self.sessions = tuple(replace(self.session, root=each, roots=tuple(roots)) for each in roots)
+
+    def logged_in(self, namespace: str | None, *, notes: Callable[[str], None] = lambda sentence: None) -> Registry:
+        """The same registry for another login; what the user who runs this may do stays the kernel's to say."""
+        other = object.__new__(Registry)
+        index = Index(self.session.index.path)
+        other.session = replace(self.session, caller=namespace, notes=notes, index=index)
+        other.sessions = tuple(replace(each, caller=namespace, notes=notes, index=index) for each in self.sessions)
+        return other
 
     @property
     def root(self) -> Path:
@@ -152,12 +164,15 @@ class Registry:
         build_env: Mapping[str, str] | None = None,
         detach: bool = False,
         show_progress: bool = False,
+        whole: bool = False,
+        metadata: Mapping[str, Any] | None = None,
         telling: Callable[[Event], None] = lambda event: None,
     ) -> Pushed:
         """Push a folder, a file, or documents; see `lhub.push`.
 
         With `detach` the push goes on in a process of its own once nothing is left to refuse early; what it does is
-        told by `build(task_id)`. `telling` is called with each event of its task as it comes.
+        told by `build(task_id)`. `telling` is called with each event of its task as it comes. With `whole` nothing of
+        a folder is left out by an ignore list. `metadata` is a JSON object that the manifest keeps.
         """
         import lhub.publish as publish  # with pathspec and filelock, which readers do not need
 
@@ -175,7 +190,49 @@ class Registry:
             build_env=build_env,
             detach=detach,
             show_progress=show_progress,
+            whole=whole,
+            metadata=_json(metadata),
             telling=telling,
+        )
+        return publish.push(self.session, order)
+
+    @contextmanager
+    def inbox(self) -> Iterator[Inbox]:
+        """A place in the caller's namespace for an upload that arrives piece by piece; empty again at the end.
+
+        ``received = inbox.receive(pieces, "file")``, then `push_received`.
+        """
+        import lhub.inbox as rooms  # with filelock
+
+        with rooms.inbox(self.session) as place:
+            yield place
+
+    def push_received(
+        self,
+        received: Received,
+        name: str | None,
+        *,
+        public: bool | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        kind: str | None = None,
+    ) -> Pushed:
+        """Push what lies in an inbox, as one file; nothing is copied where the disk has hard links.
+
+        UsageError when it turns out to be of another `kind` than the one that is asked for.
+        """
+        import lhub.publish as publish  # as above
+
+        order = _order(
+            received.path,
+            name,
+            tags=(),
+            protected_tags=(),
+            visibility=_visibility(public, private=False),
+            expect=None,
+            build_env=None,
+            given=received.digest,
+            metadata=_json(metadata),
+            kind=kind,
         )
         return publish.push(self.session, order)
 
@@ -307,6 +364,23 @@ class Registry:
                 return version.folder()
 
         return self._first(parsed, folder)
+
+    def kind(self, ref: str | Ref) -> str:
+        """The kind of a resource: ``executor``, ``docarray``, ``files``, ``base``; ``damaged`` if nothing tells it."""
+        parsed = _ref(ref)
+
+        def told(session: Session) -> str:
+            resource = session.seen(parsed)
+            return resource.kind() or resource.told_kind() or "damaged"
+
+        return self._first(parsed, told)
+
+    @contextmanager
+    def opened(self, ref: str | Ref) -> Iterator[Version]:
+        """A version, open to be read file by file, whatever a collection does meanwhile; its bytes are not verified."""
+        parsed = _ref(ref)
+        with ExitStack() as stack:
+            yield self._first(parsed, lambda session: stack.enter_context(session.reading(parsed)))
 
     def list(self, namespace: str | None = None, *, kind: str | None = None) -> list[Listed]:
         """Everything the caller may see, by name; of one namespace or kind if given."""
@@ -445,6 +519,16 @@ class Registry:
         parsed = _ref(ref)
         return beside_deletions(self.session, parsed, lambda session: deletion.restore(session, parsed))
 
+    def rename(self, ref: str | Ref, name: str) -> str:
+        """Give a resource another name in its namespace, with all its tags and its diary; the whole new name.
+
+        Raises Conflict where one of that name stands, or a protected tag keeps the old one, UsageError for another
+        namespace.
+        """
+        import lhub.renaming as renaming  # with filelock
+
+        return renaming.rename(self.session, _ref(ref), name)
+
     def visibility(self, ref: str | Ref, visibility: str | None = None) -> str:
         """``public`` or ``private``, after setting it if `visibility` is given; Denied for who did not make it."""
         parsed = _ref(ref)
@@ -471,6 +555,39 @@ class Registry:
                 if visibility == "private":
                     locked.record(entry)
         return visibility
+
+    # tokens
+
+    def create_token(self, name: str | None = None, *, days: int = 30) -> NewToken:
+        """A token for the namespace that the caller is logged in to, by which a gateway lets a program in as him.
+
+        It is told this once; what is kept is a digest. Raises Conflict for a name that stands, Denied for who is not
+        logged in or does not own the namespace on disk, UsageError for a name or days that cannot be.
+        """
+        import lhub.tokens as tokens  # with filelock
+
+        return tokens.create(self.session, name, days)
+
+    def tokens(self) -> Sequence[Token]:
+        """The tokens of that namespace that hold still."""
+        import lhub.tokens as tokens  # as above
+
+        return tokens.tokens(self.session)
+
+    def delete_token(self, name: str) -> None:
+        """Remove a token; raises NotFound."""
+        import lhub.tokens as tokens  # as above
+
+        tokens.delete(self.session, name)
+
+    def holder(self, token: str, *, likely: str | None = None) -> str | None:
+        """The namespace that a token lets in to, of those that the user who runs this owns; None for one that is none.
+
+        `likely` is looked at first.
+        """
+        import lhub.tokens as tokens  # as above
+
+        return tokens.holder(self.session, token, likely=likely)
 
     # care
 
@@ -638,6 +755,23 @@ def _order(
 def words(given: Iterable[str]) -> tuple[str, ...]:
     """Each of them once; a text is one, not its letters."""
     return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+
+
+def _json(metadata: Mapping[str, Any] | None) -> str | None:
+    """Metadata as the manifest keeps it: one text for one value."""
+    if metadata is None:
+        return None
+    import json  # 3 ms, for who has some
+
+    try:
+        text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the metadata is no JSON: {error}") from None
+    if not isinstance(metadata, Mapping):
+        raise UsageError("the metadata is no JSON object", hint='as in {"key": "value"}')
+    if len(text) > _MOST_METADATA:
+        raise UsageError(f"the metadata has {len(text)} letters of JSON, {_MOST_METADATA} are kept")
+    return text
 
 
 def _visibility(public: bool | None, private: bool) -> str | None:

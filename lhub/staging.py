@@ -95,6 +95,9 @@ class Staging:
 
     def take(self, source: Source) -> None:
         """Copy and hash one file; one whose content stood in the newest version is only hashed."""
+        if source.given is not None:
+            self._adopt(source, source.given)
+            return
         opener = partial(_opened, source)
         with opener() as descriptor:
             self._same(descriptor, source)
@@ -109,6 +112,20 @@ class Staging:
                     raise changed_error([source.path])
             self._same(descriptor, source)
         file = File(path=source.path, digest=digest, size=source.size, executable=source.executable)
+        self.files.append((file, opener, copied))
+
+    def _adopt(self, source: Source, digest: str) -> None:
+        """Take what lies in an inbox already, hashed and shut to others: by a second name, where the disk has such."""
+        opener = partial(_opened, source)
+        file = File(path=source.path, digest=digest, size=source.size)
+        copied = self.known.get(source.path) != (digest, source.size)
+        if copied:
+            self._make_parents(source.path)
+            staged = self.folder.payload(source.path)
+            if self._linked(source.origin, staged):
+                self.pen.set_mode(staged, PAYLOAD)
+            else:
+                self._copy_again(file, opener)
         self.files.append((file, opener, copied))
 
     def write(self, pieces: Iterator[bytes], path: Callable[[], str], head: Callable[[], bytes]) -> File:
@@ -348,8 +365,10 @@ def hashed(packing: Packing) -> list[File]:
     """Every file that would travel, with its digest."""
     files = []
     for source in packing.sources:
-        with source.opened() as descriptor:
-            digest, size = digest_of(descriptor)
+        digest, size = source.given, source.size
+        if digest is None:
+            with source.opened() as descriptor:
+                digest, size = digest_of(descriptor)
         files.append(File(path=source.path, digest=digest, size=size, executable=source.executable))
     return files
 

@@ -53,10 +53,12 @@ FLOORS: dict[str, set[str]] = {
         "checkup",
         "repair",
     },
-    "SECOND": {"kinds", "documents", "apart", "builds", "orders", "installer", "parcel", "packer", "bundle"},
+    "SECOND": {"kinds", "documents", "apart", "builds", "orders", "installer", "parcel", "packer", "bundle", "archive"},
     "THIRD": {
         "session",
         "spaces",
+        "tokens",
+        "inbox",
         "publish",
         "tasks",
         "fetch",
@@ -65,6 +67,7 @@ FLOORS: dict[str, set[str]] = {
         "shelf",
         "past",
         "deletion",
+        "renaming",
         "collection",
         "comparison",
         "verification",
@@ -74,17 +77,22 @@ FLOORS: dict[str, set[str]] = {
         "selftest",
         "registry",
     },
-    "ROOF": {"door", "cli", "docarray_store", "testing", "bounds", "pytest_plugin", "__init__", "__main__"},
+    "ROOF": {"door", "gateway", "cli", "docarray_store", "testing", "bounds", "pytest_plugin", "__init__", "__main__"},
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms}
-DOORS = {"door", "cli", "testing", "bounds", "pytest_plugin"}
+DOORS = {"door", "gateway", "cli", "testing", "bounds", "pytest_plugin"}
 
 TOOLS: dict[str, set[str]] = {
     "git": set(),
     "gitdb": {"commits"},  # GitPython's object database
     "tarfile": {"packer", "bundle"},
     "difflib": {"comparison"},
-    "subprocess": {"history", "peer", "installer"},
+    "subprocess": {"history", "peer", "installer", "gateway"},  # gateway: the command of `lhub run`
+    "zipfile": {"archive"},
+    "starlette": {"gateway"},
+    "uvicorn": {"gateway"},
+    "python_multipart": {"gateway"},
+    "anyio": {"gateway"},  # starlette's own
     "multiprocessing": set(),
     "filelock": {"lock"},
     "pathspec": {"folder"},
@@ -94,12 +102,19 @@ TOOLS: dict[str, set[str]] = {
     "ctypes": {"disk"},
     "pwd": {"identity"},
     "grp": {"identity"},
-    "tempfile": {"history", "exchange", "folder", "testing", "bounds"},  # folder: texts that travel in place of a file
+    "tempfile": {
+        "history",
+        "exchange",
+        "folder",
+        "gateway",
+        "testing",
+        "bounds",
+    },  # folder: texts that travel in place of a file
     "pytest": {"testing", "pytest_plugin"},
     "shutil": set(),
     "pathlib": {"registry"},
-    "socket": set(),
-    "urllib": set(),
+    "socket": {"gateway"},
+    "urllib": {"gateway"},  # forms
     "http": set(),
     "pickle": {"kinds", "documents"},  # a skeleton of which nothing runs; what the caller says he trusts
     "docarray": {"documents", "docarray_store"},
@@ -109,8 +124,8 @@ TOOLS: dict[str, set[str]] = {
 }
 """What is used in some rooms only; a package that is neither here nor Python's own is used nowhere."""
 
-EXTRA = {"docarray", "numpy", "rich", "lz4", "pytest"}
-"""What comes with the extra `docarray`, with whatever wrote an array, and what loads the plugin."""
+EXTRA = {"docarray", "numpy", "rich", "lz4", "pytest", "starlette", "uvicorn", "python_multipart", "anyio"}
+"""What comes with the extras `docarray` and `serve`, with whatever wrote an array, and what loads the plugin."""
 
 PURE = {
     "__future__",
@@ -207,6 +222,7 @@ WRITE_USES = {
     ("apart", "os.write"): "a word to the process that began a push which goes on by itself",
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "open to write"): "a bundle at its destination",
+    ("gateway", "open to write"): "what clients fetch and does not lie in the registry so, in a folder of its own",
     ("apart", "os.O_RDWR"): "/dev/null, in place of the terminal of a push that goes on by itself",
     ("apart", "os.dup2"): "as above",
     ("opening", "os.O_CREAT"): "what is made and what stands, a fake file system is told different modes for",

@@ -200,6 +200,13 @@ def restore(registry: Registry, new: Path) -> None:
         registry.restore("alice/Hello")
 
 
+def rename(registry: Registry, new: Path) -> None:
+    """Give it another name if it has not got that, then a tag."""
+    if "alice/Other" in [line.name for line in registry.list()]:
+        registry.rename("alice/Other", "Hello")
+    registry.tag("alice/Hello", "v1")
+
+
 def unprotect(registry: Registry, new: Path) -> None:
     """Delete a protected tag, that then is gone."""
     standing = {tag for line in registry.list() for tag in line.tags}
@@ -276,6 +283,7 @@ VERBS = {
     "delete": Verb(before=pushed(tags=["latest"], protected_tags=["v1"]), act=delete, loses=("v1",)),
     "restore": Verb(before=deleted, act=restore),
     "delete a protected tag": Verb(before=pushed(tags=["latest"], protected_tags=["v1"]), act=unprotect, loses=("v1",)),
+    "rename": Verb(before=lambda registry, old: registry.push(old, "Other"), act=rename),
     "gc": Verb(before=gone, act=collect),
     "import": Verb(
         before=lambda registry, old: registry.init(), act=import_bundle, own=r"^(?!copy_in|write_new|make_folder)"
@@ -420,7 +428,7 @@ class Stage:
         """The diary tells what the links tell, and each change once."""
         told, late = Recorded(), set()
         for entry in reversed(list(commits.log(self.resource(place)))):
-            again = entry.action == "import" or entry.version in late  # a past that came after a kill
+            again = entry.action in ("import", "rename") or entry.version in late  # a past that came after a kill
             assert told.after(entry) != told or again, f"the diary tells the same twice: {entry}"
             late |= {entry.version} if entry.late else set()
             told = told.after(entry)

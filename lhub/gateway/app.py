@@ -1,0 +1,284 @@
+"""The gateway's HTTP: which call a request is, who sends it, and how the answer travels.
+
+What is done with a call blocks, so it is done in threads; here is all that waits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import anyio.from_thread
+import anyio.to_thread
+from anyio.to_thread import run_sync
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+import lhub.gateway.artifacts as artifacts
+import lhub.gateway.executors as executors
+import lhub.gateway.users as users
+from lhub.archive import TooLarge
+from lhub.errors import Denied, LhubError, UsageError
+from lhub.gateway.answers import Answer, NoSuchCall, Unauthorized, WrongWay, failed, is_ours, sentence
+from lhub.gateway.caches import ClientCache
+from lhub.gateway.calls import Call, Method
+from lhub.gateway.downloads import download
+from lhub.gateway.forms import read_fields
+from lhub.gateway.links import Links
+from lhub.gateway.page import form, page
+from lhub.gateway.sessions import Sessions
+from lhub.names import parse_namespace
+from lhub.registry import Registry
+from lhub.tokens import digest_of_token
+
+METHODS: Mapping[str, Method] = users.METHODS | executors.METHODS | artifacts.METHODS
+_BATCH = 1 << 20
+"""Bytes of a body that are handed to a thread at once, if they are there."""
+_DRAINED = 64 << 20
+"""Bytes of a refused body that are read all the same, so that the client comes to read why."""
+_THREADS = 256
+_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as it came: its headers, and its body piece by piece."""
+
+    authorization: str | None
+    kind: str
+    query: str
+    pieces: Iterator[bytes]
+
+
+@dataclass(kw_only=True)
+class Gateway:
+    """What one gateway is: whose registry, at which address, for whom."""
+
+    registry: Registry
+    links: Links
+    sessions: Sessions
+    cache: ClientCache | None = None
+    known: dict[str, str] = field(default_factory=dict)
+
+    def caller(self, token: str) -> str:
+        """The namespace that a token names; Unauthorized for one that is none, or has expired."""
+        digest = digest_of_token(token)
+        name = self.sessions.holder(token)
+        if name is None:
+            name = self.registry.holder(token, likely=self.known.get(digest))
+            if name is None:
+                raise Unauthorized("the token lets nobody in: it is wrong, or has expired", hint="lhub token create")
+            if len(self.known) > 1000:
+                self.known.clear()
+            self.known[digest] = name
+        return name
+
+    def confirmed(self, body: bytes) -> str:
+        """The token that a login gets, by the form that a person has sent; Denied, UsageError."""
+        typist = self.sessions.typist
+        given = read_fields("application/x-www-form-urlencoded", iter([body]), "").wanted("who").strip()
+        if typist is None:
+            self.caller(given)
+            return given
+        typist.login(parse_namespace(given))
+        return self.sessions.issue(given)
+
+    def answer(self, method: Method, asked: Asked) -> Answer:
+        """Answer a call; every failure is an answer too."""
+        caller = None
+        try:
+            token = _token(asked.authorization) if not method.guest else None
+            caller = self.caller(token) if token is not None else None
+            notes: list[str] = []
+            registry = self.registry.logged_in(caller, notes=notes.append)
+            call = Call(
+                registry=registry,
+                caller=caller,
+                token=token,
+                kind=asked.kind,
+                query=asked.query,
+                pieces=asked.pieces,
+                links=self.links,
+                sessions=self.sessions,
+                cache=self.cache,
+                notes=notes,
+            )
+            return method.answer(call)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            if not is_ours(error):
+                traceback.print_exception(error, file=sys.stderr)
+            _drain(asked.pieces)
+            return failed(error, caller=caller)
+
+
+def _drain(pieces: Iterator[bytes]) -> None:
+    """Read what is left of a refused body, up to a size."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > _DRAINED:
+            return
+
+
+def _token(header: str | None) -> str | None:
+    """The token of an Authorization header."""
+    if header is None:
+        return None
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() not in ("token", "bearer") or not token.strip():
+        raise Unauthorized("the Authorization header is not written as `token TOKEN`")
+    return token.strip()
+
+
+# requests
+
+
+def application(gateway: Gateway, prefix: str = "") -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The whole of it, as an ASGI application; all its paths begin with `prefix`."""
+    doors = _Doors(gateway)
+    anything = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    routes = [
+        Route(f"{prefix}/v2/rpc/{{method}}", doors.call, methods=anything),
+        Route(f"{prefix}/v2/.well-known/jwks.json", doors.keys),
+        Route(f"{prefix}/download/{{name}}/{{file:path}}", doors.link, methods=["GET", "HEAD"]),
+        Route(f"{prefix}/login/{{state}}", doors.login, methods=["GET", "POST"]),
+    ]
+    handlers: Any = {404: doors.nothing, 405: doors.nothing, 500: doors.broken}
+    return _loopback_only(Starlette(routes=routes, exception_handlers=handlers))
+
+
+class _Doors:
+    """What stands at each address."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    async def call(self, request: Request) -> Response:
+        """A call, answered in a thread."""
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        method = METHODS.get(request.path_params["method"])
+        if method is None:
+            return _failure(NoSuchCall("there is no such call here"))
+        if request.method not in method.verbs:
+            return _failure(WrongWay(f"this call comes by {', '.join(sorted(method.verbs))}"))
+        asked = Asked(
+            authorization=request.headers.get("authorization"),
+            kind=request.headers.get("content-type", ""),
+            query=request.url.query,
+            pieces=_from_loop(_batches(request)),
+        )
+        try:
+            return _sent(await run_sync(partial(self.gateway.answer, method, asked)))
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+
+    async def link(self, request: Request) -> Response:
+        """What lies behind a link."""
+        target = self.gateway.links.find(request.path_params["name"])
+        if target is None:
+            return _failure(NoSuchCall("this link leads nowhere, or no longer", hint="ask for it anew"))
+        try:
+            return await download(target, request)
+        except (LhubError, OSError) as error:
+            return _failure(error)
+
+    async def login(self, request: Request) -> Response:
+        """The page on which a person says who he is."""
+        state, sessions = request.path_params["state"], self.gateway.sessions
+        if sessions.waiting(state) is None:
+            return page("Nobody waits for this login any more.", code=404)
+        if request.method == "GET":
+            return form(sessions.typist)
+        try:
+            body = b"".join([piece async for piece in _batches(request, most=65_536)])
+            token = await run_sync(partial(self.gateway.confirmed, body))
+            if not sessions.confirm(state, token):
+                raise UsageError("nobody waits for this login any more")
+        except (LhubError, OSError) as error:
+            return form(sessions.typist, said=sentence(error))
+        return page("You are logged in. This page can be closed.")
+
+    async def keys(self, request: Request) -> Response:
+        """The keys of signed tokens: ours are none."""
+        return JSONResponse({"keys": []})
+
+    async def nothing(self, request: Request, error: Exception) -> Response:
+        """Another address, or another verb."""
+        return _failure(NoSuchCall("there is nothing at this address"))
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """A fault of the gateway's own."""
+        return _failure(error)
+
+
+def _loopback_only(inner: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Answer nobody who came by another name than the loopback's: a web page that was led here by DNS."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = {key: value.decode("latin-1") for key, value in scope["headers"] if key in (b"host", b"origin")}
+        origin = headers.get(b"origin")  # `null` is a page that hides where it is from
+        own = origin is None or _is_loopback(origin.removeprefix("http://"))
+        if _is_loopback(headers.get(b"host", "")) and own:
+            await inner(scope, receive, send)
+        else:
+            refused = Denied("a gateway answers programs on its own machine only", hint="http://127.0.0.1")
+            await _sent(failed(refused, caller="web page"))(scope, receive, send)
+
+    return asked
+
+
+def _is_loopback(host: str) -> bool:
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return name in _HOSTS
+
+
+async def _batches(request: Request, *, most: int | None = None) -> AsyncIterator[bytes]:
+    """The body in large pieces; TooLarge for more than `most` bytes."""
+    held: list[bytes] = []
+    size = total = 0
+    async for piece in request.stream():
+        held.append(piece)
+        size += len(piece)
+        total += len(piece)
+        if most is not None and total > most:
+            raise TooLarge(f"at most {most} bytes are taken here")
+        if size >= _BATCH:
+            yield b"".join(held)
+            held, size = [], 0
+    if size:
+        yield b"".join(held)
+
+
+def _from_loop(pieces: AsyncIterator[bytes]) -> Iterator[bytes]:
+    """The same for a thread, which waits for each."""
+    while (piece := anyio.from_thread.run(anext, pieces, None)) is not None:
+        yield piece
+
+
+# answers
+
+
+def _failure(error: Exception) -> Response:
+    return _sent(failed(error, caller=None))
+
+
+def _sent(answer: Answer) -> Response:
+    if answer.lines is None:
+        return JSONResponse(answer.body, status_code=answer.code)
+    return StreamingResponse(map(_line, answer.lines), status_code=answer.code, media_type="application/x-ndjson")
+
+
+def _line(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line).encode() + b"\n"

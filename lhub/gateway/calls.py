@@ -1,0 +1,70 @@
+"""Calls: one request of a client, for a person, and all that an answer may need.
+
+A call is answered in a thread of its own; `pieces` asks the event loop for what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from lhub.gateway.answers import Answer, Unauthorized
+from lhub.gateway.caches import ClientCache
+from lhub.gateway.forms import Fields, Part, read_fields, read_parts
+from lhub.gateway.links import Links
+from lhub.gateway.sessions import Sessions
+from lhub.names import Ref, parse_name
+from lhub.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request: who asks (`caller`, None: nobody), of which registry, with what."""
+
+    registry: Registry
+    caller: str | None
+    token: str | None
+    kind: str
+    query: str
+    pieces: Iterator[bytes]
+    links: Links
+    sessions: Sessions
+    cache: ClientCache | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def fields(self) -> Fields:
+        """The values of a body without a file."""
+        return read_fields(self.kind, self.pieces, self.query)
+
+    def parts(self) -> Iterator[Part]:
+        """The parts of a form with a file."""
+        return read_parts(self.kind, self.pieces)
+
+    def login(self) -> str:
+        """The namespace of who asks; Unauthorized for nobody."""
+        if self.caller is None:
+            raise Unauthorized("nobody is logged in", hint="jina auth login, or lhub login NAME before lhub run")
+        return self.caller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a call is answered with, and by which verbs of HTTP it may come; a `guest` may send any token."""
+
+    answer: Callable[[Call], Answer]
+    verbs: frozenset[str] = frozenset({"POST"})
+    guest: bool = False
+
+
+# how things are called
+
+
+def identity_of(ref: Ref) -> str:
+    """What the clients know a resource by, and name folders after: no slash may be in it."""
+    return f"{ref.namespace}~{ref.resource}" if ref.namespace else ref.resource
+
+
+def ref_of(text: str) -> Ref:
+    """The resource of a name (``alice/X``, ``X``) or of what `identity_of` gave."""
+    namespace, resource = parse_name(text if "/" in text else text.replace("~", "/", 1))
+    return Ref(resource=resource, namespace=namespace)

@@ -1,0 +1,148 @@
+"""`lhub run`: a command that finds a gateway where it looks for Jina's cloud, for as long as it lives.
+
+Nothing of the command is changed: what it reads of the environment is. Its Python finds a hook on its path, which gives
+the clients a cache of this caller's own (`hook/sitecustomize.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import lhub.door as door
+import lhub.identity as identity
+from lhub.disk import Pen
+from lhub.errors import LhubError
+from lhub.gateway.caches import ClientCache, make_jina_cache
+from lhub.gateway.server import answering, beside, bound_to, new_prefix, server_of
+from lhub.gateway.sessions import Sessions, Typist
+from lhub.registry import Registry
+
+HOOK = f"{os.path.dirname(os.path.abspath(__file__))}/hook"
+_LOCAL = ("127.0.0.1", "localhost")
+
+
+def run(registry: Registry, command: Sequence[str]) -> int:
+    """Run a command beside a gateway; its exit code, 128 and the signal if one killed it."""
+    caller = registry.session.caller
+    with ExitStack() as stack:
+        own = stack.enter_context(tempfile.TemporaryDirectory(prefix="lhub-run-"))
+        Pen().make_new(f"{own}/docarray")
+        Pen().make_new(f"{own}/home")
+        sessions, cache, prefix = Sessions(_typist(registry)), ClientCache(f"{own}/docarray"), new_prefix()
+        bound, address = stack.enter_context(bound_to(0))
+        answers = stack.enter_context(answering(registry, address, sessions, prefix=prefix, cache=cache))
+        stack.enter_context(beside(server_of(answers), bound))
+        token = sessions.issue(caller) if caller is not None else ""
+        _remember(f"{own}/home", token)
+        environment = surroundings(
+            os.environ,
+            base=f"{address}{prefix}",
+            token=token,
+            home=f"{own}/home",
+            jina=_jina_cache(registry),
+            docarray=f"{own}/docarray",
+        )
+        return _ended(command, environment)
+
+
+def surroundings(
+    before: Mapping[str, str], *, base: str, token: str, home: str, jina: str, docarray: str
+) -> dict[str, str]:
+    """The environment of the command: where the cloud is, who one is there, where the clients keep what is theirs."""
+    path = [HOOK, *([before["PYTHONPATH"]] if before.get("PYTHONPATH") else [])]
+    told = {
+        "JINA_HUBBLE_REGISTRY": base,
+        "JINA_AUTH_TOKEN": token,
+        "JINA_HUB_ROOT": home,
+        "LHUB_JINA_CACHE": jina,
+        "DOCARRAY_CACHE": docarray,
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+    for name in ("NO_PROXY", "no_proxy"):  # else a proxy would be asked for the gateway
+        told[name] = ",".join(filter(None, (before.get(name), *_LOCAL)))
+    return {**before, "JINA_OPTOUT_TELEMETRY": before.get("JINA_OPTOUT_TELEMETRY", "1"), **told}
+
+
+def _typist(registry: Registry) -> Typist:
+    """Who typed it, as `lhub login` and `lhub logout` know him."""
+    home = door.home()
+
+    def login(namespace: str) -> None:
+        door.login(registry.logged_in(namespace), namespace)
+
+    return Typist(
+        namespace=partial(identity.recall, home),
+        login=login,
+        logout=lambda: _logout(home),
+        account=registry.session.person.account,
+    )
+
+
+def _logout(home: str) -> None:
+    identity.forget(home)
+
+
+def _remember(home: str, token: str) -> None:
+    """What `jina auth login` would have left."""
+    if token:
+        Pen().write_new(f"{home}/config.json", f'{{"auth_token": "{token}"}}'.encode(), 0o600, sync=False)
+
+
+def _jina_cache(registry: Registry) -> str:
+    """Where what jina pulls stays, for this caller of this registry alone; `jina hub list` lists it."""
+    whose = f"{registry.session.caller or ''}\n{registry.session.root}"
+    kept = f"{door.home()}/clients/{sha256(whose.encode()).hexdigest()[:32]}"
+    identity.make_home(door.home())
+    make_jina_cache(kept)
+    return kept
+
+
+# the command
+
+
+def _ended(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    try:
+        process = subprocess.Popen(list(command), env=dict(environment))
+    except FileNotFoundError:
+        raise _Unstarted(f"{command[0]} is not found", 127) from None
+    except OSError as error:
+        raise _Unstarted(f"{command[0]} cannot be started: {error.strerror}", 126) from None
+    with _passed_on(process):
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+class _Unstarted(LhubError):
+    """A command that cannot be started; the codes are those of `env`."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, hint="lhub run -- COMMAND [WORD...]")
+        self.code = code
+
+
+@contextmanager
+def _passed_on(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Let the command have the signals that are sent to us; what the terminal sends it gets by itself."""
+
+    def forward(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+
+    def nothing(number: int, frame: object) -> None:
+        """The command decides what an interrupt does."""
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before |= {number: signal.signal(number, nothing) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,89 @@
+"""Downloads: the bytes behind a link, whole or from somewhere on (RFC 9110, Range), with their length told first."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from lhub.gateway.links import Target
+from lhub.opening import PIECE
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class NotSatisfiable(ValueError):
+    """A range that begins behind the end."""
+
+
+async def download(target: Target, request: Request) -> Response:
+    """The answer to GET or HEAD of a link."""
+    stack = ExitStack()
+    try:
+        descriptor = await run_sync(stack.enter_context, target.opened())
+        size = os.fstat(descriptor).st_size
+        headers = {"Accept-Ranges": "bytes", "ETag": f'"{target.etag}"', "Content-Type": "application/octet-stream"}
+        try:
+            span = _asked(request, target, size)
+        except NotSatisfiable:
+            stack.close()
+            return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+        start, end = span or (0, size)
+        headers["Content-Length"] = str(end - start)
+        if span is not None:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        code = 200 if span is None else 206
+        if request.method == "HEAD":
+            stack.close()
+            return Response(status_code=code, headers=headers)
+        return _Sent(_pieces(descriptor, start, end), status_code=code, headers=headers, close=stack.close)
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _asked(request: Request, target: Target, size: int) -> tuple[int, int] | None:
+    """The one range that is asked for, as start and end; None for all of it."""
+    found = _RANGE.fullmatch(request.headers.get("range", ""))
+    only_if = request.headers.get("if-range")
+    if found is None or found[0] == "bytes=-" or only_if not in (None, f'"{target.etag}"'):
+        return None
+    first, last = found.groups()
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < int(first):
+            return None  # no range at all
+    if start >= end:
+        raise NotSatisfiable
+    return start, end
+
+
+async def _pieces(descriptor: int, start: int, end: int) -> AsyncIterator[bytes]:
+    while start < end:
+        piece = await run_sync(partial(os.pread, descriptor, min(PIECE, end - start), start))
+        if not piece:  # it is shorter than it was: the connection breaks off, and the client sees that
+            raise OSError("the file ended early")
+        start += len(piece)
+        yield piece
+
+
+class _Sent(StreamingResponse):
+    """A stream whose file is closed however it ends."""
+
+    def __init__(self, content: AsyncIterator[bytes], *, close: Callable[[], None], **asked: object) -> None:
+        super().__init__(content, **asked)  # type: ignore[arg-type]
+        self._close = close
+
+    async def __call__(self, scope: object, receive: Callable[[], Awaitable[object]], send: object) -> None:
+        try:
+            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+        finally:
+            self._close()
