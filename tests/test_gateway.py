@@ -22,14 +22,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lhub.archive
 from lhub.disk import Pen
 from lhub.gateway import answers
 from lhub.gateway.app import METHODS
 from lhub.gateway.caches import ClientCache
+from lhub.gateway.calls import identity_of, ref_of
 from lhub.gateway.links import HOUR, Links
 from lhub.gateway.sessions import Sessions, Typist
+from lhub.names import Ref, is_name
 from lhub.registry import Registry
 from tests.conftest import as_caller, by_hand, config_yml, executor_py, read_tree, write_tree
 from tests.gateways import BOUNDARY, KNOWN, Client, arrays, close_gateways, gateway, multipart, said, zipped
@@ -325,7 +329,7 @@ def test_no_body_makes_it_fail(client: Client, method: str) -> None:
             assert reply.code == 200 or reply.refusal
 
 
-NAMES = ["", "..", "../x", "a/b/c", "/", "alice/", "/x", "alice/..", "a\0b", "alice/x:v1", "~", "~x", "a~b~c", "_/x"]
+NAMES = ["", "..", "../x", "a/b/c", "/", "alice/", "/x", "alice/..", "a\0b", "alice/x:v1", "~", "_x", "__x_y", "_/x"]
 NAMES += ["alice/X.lock", "alice/con", "[/red]", "<script>", "\u202e", "alice/é", "alice/x@0123456789", "x" * 300, ".x"]
 
 
@@ -612,6 +616,18 @@ def test_files_without_a_name_are_several(client: Client) -> None:
     assert len(client.call("artifact.list").data) == 3
 
 
+@given(
+    namespace=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(is_name),
+    resource=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter(is_name),
+)
+def test_an_id_is_of_one_resource_only_and_a_path_of_yaml_for_jina(namespace: str, resource: str) -> None:
+    ref = Ref(namespace=namespace, resource=resource)
+    identity = identity_of(ref)
+    assert ref_of(identity) == ref_of(ref.name) == ref
+    assert not is_name(identity)
+    assert re.match(r"^[/\w\-\_\.]+.ya?ml$", f"/home/{identity}/config.yml")
+
+
 def test_files_are_found_by_their_metadata(client: Client) -> None:
     for number in range(3):
         artifact(client, b"x", name=f"f{number}", metaData=json.dumps({"foo": {"bar": number % 2}, "n": number}))
@@ -633,7 +649,7 @@ def test_a_file_is_renamed_with_all_it_was(client: Client, registry: Registry) -
 def test_several_are_deleted_at_once_those_that_are_there(client: Client) -> None:
     ids = [artifact(client, b"x").data["_id"] for _ in range(2)]
     artifact(client, b"x", name="named")
-    assert client.form("artifact.deleteMany", ids=[*ids, "alice~gone"], names=["named", "never"]).json["code"] == 200
+    assert client.form("artifact.deleteMany", ids=[*ids, "_alice_gone"], names=["named", "never"]).json["code"] == 200
     assert client.call("artifact.list").data == []
 
 
@@ -670,7 +686,7 @@ def test_an_executor_is_the_version_that_lhub_push_makes(client: Client, registr
     native = registry.push(write_tree(tmp_path / "Hello", dict(HELLO)))
     assert (end["payload"]["commit"]["id"], native.new) == (native.version, False)
     assert end["payload"] == {
-        "id": "alice~Hello",
+        "id": "_alice_Hello",
         "name": "Hello",
         "visibility": "public",
         "owner": {"name": "alice"},
@@ -685,7 +701,7 @@ def test_an_executor_is_pulled_as_it_was_pushed(client: Client) -> None:
     assert got == {key: value.encode() if isinstance(value, str) else value for key, value in HELLO.items()} | {
         "data/weights.bin": b"\0" * 1000
     }
-    assert client.package("alice~Hello", tag="v1").data["commit"]["tags"] == ["v1"]
+    assert client.package("_alice_Hello", tag="v1").data["commit"]["tags"] == ["v1"]
 
 
 def test_all_that_was_sent_is_kept_whatever_a_list_says(client: Client) -> None:

@@ -69,10 +69,18 @@ def test_a_command_that_a_signal_ends_is_told_as_shells_do(alice: Shell) -> None
 
 
 def test_words_go_to_the_command_as_they_are(alice: Shell) -> None:
-    words = ["--help", "-x", "a b", "--root", "", "--", "*"]
+    words = ["--help", "-x", "a b", "--root", "", "--", "*", "--build-env", "TOKEN=x", "--build-env=A=b", "--json"]
     for before in (["run", "--"], ["run"]):
         answer = alice(*before, sys.executable, "-c", "import sys, json; print(json.dumps(sys.argv[1:]))", *words)
         assert answer.json == words
+        assert (
+            alice("--root", str(alice.cwd / "elsewhere"), *before, "echo", "--build-env=A=b").out == "--build-env=A=b\n"
+        )
+
+
+def test_a_word_for_the_command_is_none_for_our_own_sentences(alice: Shell) -> None:
+    answer = alice("run", "no-such-program", "--json")
+    assert (answer.code, answer.out) == (127, "")
 
 
 def test_what_the_command_reads_and_writes_is_its_own(alice: Shell) -> None:

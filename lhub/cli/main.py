@@ -124,13 +124,23 @@ def _begin_anew() -> None:
 
     Every user of the machine reads the command lines of all; the environment of a process only its own user does.
     """
-    arguments, environment = _taken_out(sys.argv[1:])
+    own = _own(sys.argv[1:])
+    arguments, environment = _taken_out(own)
+    arguments += sys.argv[1 + len(own) :]
     if sys.getfilesystemencoding().lower() != "utf-8" and "PYTHONUTF8" not in os.environ:
         environment["PYTHONUTF8"] = "1"
     if environment:
         here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         code = f"import sys; sys.path[0] = {here!r}; from lhub.__main__ import run; run()"  # not the current folder
         os.execve(sys.executable, [sys.executable, "-c", code, *arguments], {**os.environ, **environment})  # noqa: S606
+
+
+def _own(arguments: list[str]) -> list[str]:
+    """The words that are lhub's to read: what stands behind `run` is another command."""
+    for place, word in enumerate(arguments):
+        if not word.startswith("-") and arguments[place - 1 : place] != ["--root"]:
+            return arguments[: place + 1] if word == "run" else arguments
+    return arguments
 
 
 def _taken_out(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -175,10 +185,10 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("LHUB_TRACEBACK"):
             raise
-        said = _sentence(error)
-        if _BUILD_ENV in " ".join(arguments):
-            said = _without(said, _hide(arguments))
-        return _say(said, as_json="--json" in arguments)
+        said, own = _sentence(error), _own(arguments)
+        if _BUILD_ENV in " ".join(own):
+            said = _without(said, _hide(own))
+        return _say(said, as_json="--json" in own)
 
 
 def _sentence(error: Exception) -> LhubError:

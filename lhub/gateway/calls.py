@@ -1,10 +1,14 @@
 """Calls: one request of a client, for a person, and all that an answer may need.
 
 A call is answered in a thread of its own; `pieces` asks the event loop for what comes next.
+
+>>> identity_of(Ref(namespace="my_team", resource="X_1")), str(ref_of("_my__team_X_1"))
+('_my__team_X_1', 'my_team/X_1')
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -60,11 +64,20 @@ class Method:
 
 
 def identity_of(ref: Ref) -> str:
-    """What the clients know a resource by, and name folders after: no slash may be in it."""
-    return f"{ref.namespace}~{ref.resource}" if ref.namespace else ref.resource
+    """What the clients know a resource by, and name folders after.
+
+    jina takes a path for one of YAML only if it has letters, digits and ``/ . - _`` (`is_yaml_filepath`), so it is
+    ``_alice_X``: no name begins with ``_``, and those in the namespace are doubled.
+    """
+    return f"_{ref.namespace.replace('_', '__')}_{ref.resource}" if ref.namespace else ref.resource
 
 
 def ref_of(text: str) -> Ref:
     """The resource of a name (``alice/X``, ``X``) or of what `identity_of` gave."""
-    namespace, resource = parse_name(text if "/" in text else text.replace("~", "/", 1))
+    if found := _IDENTITY.fullmatch(text):
+        text = f"{found[1].replace('__', '_')}/{found[2]}"
+    namespace, resource = parse_name(text)
     return Ref(resource=resource, namespace=namespace)
+
+
+_IDENTITY = re.compile("_((?:[^_/]|__)+)_([^_/][^/]*)")

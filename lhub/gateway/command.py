@@ -27,28 +27,28 @@ from lhub.registry import Registry
 
 HOOK = f"{os.path.dirname(os.path.abspath(__file__))}/hook"
 _LOCAL = ("127.0.0.1", "localhost")
+_TMP = "/tmp"  # noqa: S108 (docarray's own word)
 
 
 def run(registry: Registry, command: Sequence[str]) -> int:
     """Run a command beside a gateway; its exit code, 128 and the signal if one killed it."""
     caller = registry.session.caller
     with ExitStack() as stack:
-        own = stack.enter_context(tempfile.TemporaryDirectory(prefix="lhub-run-"))
-        Pen().make_new(f"{own}/docarray")
-        Pen().make_new(f"{own}/home")
-        sessions, cache, prefix = Sessions(_typist(registry)), ClientCache(f"{own}/docarray"), new_prefix()
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="lhub-run-"))
+        docarray = stack.enter_context(tempfile.TemporaryDirectory(prefix="lhub-docarray-", dir=_renamed_to()))
+        sessions, cache, prefix = Sessions(_typist(registry)), ClientCache(docarray), new_prefix()
         bound, address = stack.enter_context(bound_to(0))
         answers = stack.enter_context(answering(registry, address, sessions, prefix=prefix, cache=cache))
         stack.enter_context(beside(server_of(answers), bound))
         token = sessions.issue(caller) if caller is not None else ""
-        _remember(f"{own}/home", token)
+        _remember(home, token)
         environment = surroundings(
             os.environ,
             base=f"{address}{prefix}",
             token=token,
-            home=f"{own}/home",
+            home=home,
             jina=_jina_cache(registry),
-            docarray=f"{own}/docarray",
+            docarray=docarray,
         )
         return _ended(command, environment)
 
@@ -94,6 +94,11 @@ def _remember(home: str, token: str) -> None:
     """What `jina auth login` would have left."""
     if token:
         Pen().write_new(f"{home}/config.json", f'{{"auth_token": "{token}"}}'.encode(), 0o600, sync=False)
+
+
+def _renamed_to() -> str | None:
+    """Where docarray keeps what it pulled: 0.33 writes it in /tmp, whatever TMPDIR says, and renames it."""
+    return _TMP if os.access(_TMP, os.W_OK | os.X_OK) else None
 
 
 def _jina_cache(registry: Registry) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 
 _PLACES = {"hubble.executor.helper": "LHUB_JINA_CACHE", "docarray.helper": "DOCARRAY_CACHE"}
-"""The modules, and the variables that say where; the second is docarray's own since 0.30."""
+"""The modules, and the variables that say where; the second is docarray's own, which knows it since 0.30."""
 
 
 class _Finder:
