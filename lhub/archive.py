@@ -35,7 +35,7 @@ MOST_ZIPPED = 2 << 30
 """Bytes of an archive; a longer one has other fields at its end."""
 _PIECE = 1 << 20
 _TAIL = 22 + 65_535
-_DIRECTORY = 16 << 20
+_LIST = 4 << 20
 """Bytes of the list of files, which is read at once."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The first moment that a zip can tell: the same version is the same archive."""
@@ -83,8 +83,8 @@ def _see_end(file: IO[bytes]) -> None:
     if found is None:
         raise UsageError("what was sent is not a zip archive", hint=_HINT)
     count, length = found
-    if count > MOST_FILES or length > _DIRECTORY:
-        raise TooLarge(f"the archive has more than {MOST_FILES} files", hint="leave out what nobody needs: .gitignore")
+    if count > MOST_FILES or length > _LIST:
+        raise _too_many_files()
     file.seek(0)
 
 
@@ -103,21 +103,25 @@ def _end_of(file: IO[bytes], size: int) -> tuple[int, int] | None:
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The files of an archive; UsageError with everything that is wrong with their names and kinds."""
+    if len(archive.infolist()) > MOST_FILES:  # whatever its end says
+        raise _too_many_files()
     members = [info for info in archive.infolist() if not info.is_dir()]
     faults = [f"{_shown(info)} {why}" for info in archive.infolist() for why in _faults(info)]
-    if not faults:
-        faults = path_faults([info.filename for info in members])
+    faults = faults or path_faults([info.filename for info in members])
     times = Counter(info.filename for info in archive.infolist())
     faults += [f"{clean(path, lines=False)[:200]} is there {count} times" for path, count in times.items() if count > 1]
     files = {info.filename for info in members}
-    faults += [f"{_shown(info)} lies in a file" for info in members if not files.isdisjoint(_above(info.filename))]
+    # of names that are no deeper than a folder may be: all that stands above one of 64 KiB is a gigabyte
+    faults = faults or [f"{_shown(info)} lies in a file" for info in members if files & {*_above(info.filename)}]
     if faults:
         raise UsageError(listing("the archive cannot be unpacked", faults), hint=_HINT)
-    if len(members) > MOST_FILES:
-        raise TooLarge(f"the archive has {len(members)} files, {MOST_FILES} are taken", hint=_HINT)
     if sum(info.file_size for info in members) > MOST_BYTES:
         raise _too_many_bytes()
     return members
+
+
+def _too_many_files() -> TooLarge:
+    return TooLarge(f"the archive has more than {MOST_FILES} files", hint="leave out what nobody needs: .gitignore")
 
 
 def _too_many_bytes() -> TooLarge:

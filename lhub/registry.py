@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from lhub.verification import Verified
 
 _T = TypeVar("_T")
-_MOST_METADATA = 64 * 1024
+_MOST_METADATA, _MOST_LEVELS = 64 * 1024, 64
 
 
 class Registry:
@@ -769,9 +769,20 @@ def _json(metadata: Mapping[str, Any] | None) -> str | None:
         raise UsageError(f"the metadata is no JSON: {error}") from None
     if not isinstance(metadata, Mapping):
         raise UsageError("the metadata is no JSON object", hint='as in {"key": "value"}')
+    if text.count("{") + text.count("[") > _MOST_LEVELS and _levels(text) > _MOST_LEVELS:
+        raise UsageError(f"the metadata is nested in more than {_MOST_LEVELS} levels", hint="flatten it")
     if len(text) > _MOST_METADATA:
         raise UsageError(f"the metadata has {len(text)} letters of JSON, {_MOST_METADATA} are kept")
     return text
+
+
+def _levels(text: str) -> int:
+    """How deep a JSON text is nested; brackets in its strings count as well, which nobody needs by the dozen."""
+    deepest = depth = 0
+    for character in text:
+        depth += (character in "{[") - (character in "}]")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _visibility(public: bool | None, private: bool) -> str | None:

@@ -610,6 +610,13 @@ def test_a_file_is_private_unless_said_and_keeps_its_metadata(client: Client, no
     )
 
 
+@pytest.mark.parametrize("value", ["\ud800", "\0", 1e308, -0.0, 10**40, [], {"": {}}, None, True, "é"])
+def test_any_json_comes_back_as_metadata(client: Client, value: object) -> None:
+    assert artifact(client, b"x", name="f", metaData=json.dumps({"a": value})).data["metaData"] == {"a": value}
+    assert client.form("artifact.getDetail", name="f").data["metaData"] == {"a": value}
+    assert client.call("artifact.list").data[0]["metaData"] == {"a": value}
+
+
 def test_files_without_a_name_are_several(client: Client) -> None:
     ids = {artifact(client, b"same").data["_id"] for _ in range(3)}
     assert len(ids) == 3
@@ -664,7 +671,10 @@ def test_an_executor_is_no_artifact(client: Client, registry: Registry) -> None:
     assert [each.name for each in registry.list()] == ["alice/Hello"]
 
 
-@pytest.mark.parametrize("metadata", ["{", "[1]", '{"a": NaN}', '"x"', json.dumps({"a": "x" * 70_000})])
+DEEP = ['{"a":' * levels + "1" + "}" * levels for levels in (65, 960)]
+
+
+@pytest.mark.parametrize("metadata", ["{", "[1]", '{"a": NaN}', '"x"', json.dumps({"a": "x" * 70_000}), *DEEP])
 def test_metadata_that_is_none_is_refused(client: Client, registry: Registry, metadata: str) -> None:
     assert artifact(client, b"x", name="f", metaData=metadata).refusal == (400, 40001)
     assert registry.list() == []
@@ -983,6 +993,24 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(client: Client, registr
 def test_all_faults_of_an_archive_are_told_at_once(client: Client) -> None:
     told = client.push_zip("Hello", archive(("../one", "x"), ("/two", "x"), ("executor.py", "x"))).json["message"]
     assert all(each in told for each in ("one", "two", "executor.py is there 2 times"))
+
+
+def test_long_names_and_forged_counts_cost_no_memory_and_no_time(client: Client) -> None:
+    import resource
+
+    deep = archive(*((f"{number}{'/a' * 30_000}", "") for number in range(40)))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as zipping:
+        for number in range(20_000):
+            zipping.writestr(f"f{number}", "")
+    many = out.getvalue()
+    forged = many[:-14] + struct.pack("<HH", 1, 1) + many[-10:]
+    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    assert client.push_zip("Hello", deep).refusal
+    assert client.push_zip("Hello", many).refusal == (413, 41301)
+    assert client.push_zip("Hello", forged).refusal == (413, 41301)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    assert time.process_time() - begun < 5
 
 
 def test_a_bomb_ends_where_it_is_said(client: Client, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

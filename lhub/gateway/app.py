@@ -18,7 +18,7 @@ import anyio.to_thread
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -210,7 +210,7 @@ class _Doors:
 
     async def keys(self, request: Request) -> Response:
         """The keys of signed tokens: ours are none."""
-        return JSONResponse({"keys": []})
+        return _sent(Answer(body={"keys": []}))
 
     async def nothing(self, request: Request, error: Exception) -> Response:
         """Another address, or another verb."""
@@ -276,9 +276,10 @@ def _failure(error: Exception) -> Response:
 
 def _sent(answer: Answer) -> Response:
     if answer.lines is None:
-        return JSONResponse(answer.body, status_code=answer.code)
+        return Response(_line(answer.body), status_code=answer.code, media_type="application/json")
     return StreamingResponse(map(_line, answer.lines), status_code=answer.code, media_type="application/x-ndjson")
 
 
 def _line(line: Mapping[str, Any]) -> bytes:
+    """JSON in ASCII, since what was pushed may hold a surrogate that stands alone."""
     return json.dumps(line).encode() + b"\n"
