@@ -354,6 +354,14 @@ def _event(line: bytes) -> Event | None:
 
 def follow(place: ResourceFolder, task: str, name: str, *, host: str, replay: bool = False) -> Iterator[Event]:
     """The events of a task as they come, until it ends; those that stand already only to `replay` them."""
+    while_waiting = follow_ticking(place, task, name, host=host, replay=replay)
+    return (event for event in while_waiting if event is not None)
+
+
+def follow_ticking(
+    place: ResourceFolder, task: str, name: str, *, host: str, replay: bool = False
+) -> Iterator[Event | None]:
+    """The same, and None after each pause, for who must not wait for ever."""
     folder, seen = place.build(task), 0
     if not replay:
         seen = _size(folder)
@@ -366,6 +374,7 @@ def follow(place: ResourceFolder, task: str, name: str, *, host: str, replay: bo
         if seen == before and ended:
             return
         time.sleep(0 if seen > before else _PAUSE)
+        yield None
 
 
 def cancel(pen: Pen, place: ResourceFolder, task: str, modes: Modes, unique: str) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from lhub.change import Change
 from lhub.disk import Pen
 from lhub.errors import Corrupt, Denied, LhubError, LockTimeout, UsageError
+from lhub.inbox import abandoned
 from lhub.layout import (
     PIN,
     SCRATCH,
@@ -177,6 +178,7 @@ def _would(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
         with suppress(OSError, LhubError):
             found = plan(resource, session.uid, now, rule)
             yield _told(resource, found) if own else Collected(left=_refs(resource, found.versions))
+    yield Collected(bytes=_weigh(_broken_off(session, now)))
     for folder, name, _ in _deleted(session, now, rule):
         told = () if is_gone(name) else (_deleted_as(folder, name),)
         yield Collected(deleted=told, bytes=_weigh([f"{folder.trash}/{name}"]))
@@ -198,8 +200,18 @@ def _does(session: Session, rule: Rule, now: float) -> Iterator[Collected]:
         except (LhubError, OSError) as error:
             if resource.status() is not None:  # else it was deleted meanwhile
                 yield Collected(left=(f"{resource.name}: {error}",))
+    for path in _broken_off(session, now):
+        weight = _weigh([path])
+        with _unless_gone():
+            session.pen.remove_tree(path)
+            yield Collected(bytes=weight)
     for folder, name, namespace in _deleted(session, now, rule):
         yield _remove_deleted(session, folder, name, namespace)
+
+
+def _broken_off(session: Session, now: float) -> list[str]:
+    """What uploads left whose receiver is dead."""
+    return [path for space in session.spaces() for path in abandoned(session, session.folder.namespace(space), now=now)]
 
 
 def _told(resource: Resource, found: Plan) -> Collected:

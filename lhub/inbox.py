@@ -77,7 +77,9 @@ def inbox(session: Session) -> Iterator[Inbox]:
         raise LhubError(f"{folder} was put there by somebody else", hint="send it again")
     try:
         with held(_lock(folder), mode=_FILE, timeout=10, note=session.writer().note):
-            _sweep(session, space, folder)
+            for left in abandoned(session, space, now=os.stat(folder).st_mtime):  # the server's clock: it was just made
+                with suppress(FileNotFoundError):  # somebody else sweeps
+                    session.pen.remove_tree(left)
             yield Inbox(pen=session.pen, folder=_made(session, folder))
     finally:
         session.pen.remove_tree(folder)
@@ -93,17 +95,16 @@ def _made(session: Session, folder: str) -> str:
     return f"{folder}/files"
 
 
-def _sweep(session: Session, space: NamespaceFolder, own: str) -> None:
-    """Remove what dead receivers of this user left; "now" is the server's clock, for ours was made just now."""
-    now = os.stat(own).st_mtime
+def abandoned(session: Session, space: NamespaceFolder, *, now: float) -> Iterator[str]:
+    """What dead receivers of this user left in a namespace, at a moment by the file server's clock."""
     for entry in listed(space.path):
-        if not entry.name.startswith(INBOX) or entry.path == own:
+        if not entry.name.startswith(INBOX):
             continue
-        with suppress(FileNotFoundError):  # it has ended, or somebody else sweeps
+        with suppress(FileNotFoundError):  # it has ended
             status = entry.stat(follow_symlinks=False)
             mine = stat.S_ISDIR(status.st_mode) and status.st_uid == session.uid
             if mine and is_abandoned(entry.path, age=now - status.st_mtime):
-                session.pen.remove_tree(entry.path)
+                yield entry.path
 
 
 def is_abandoned(folder: str, *, age: float) -> bool:

@@ -48,6 +48,11 @@ class Watched:
         host = self.session.person.host
         return builds.follow(self.resource.folder, self.task, self.resource.name, host=host, replay=replay)
 
+    def follow_ticking(self, *, replay: bool = False) -> Iterator[Event | None]:
+        """The same, and None after each tenth of a second in which nothing came."""
+        host = self.session.person.host
+        return builds.follow_ticking(self.resource.folder, self.task, self.resource.name, host=host, replay=replay)
+
     def cancel(self) -> Build:
         """It, once it has stopped; of one that ended before nothing changes."""
         folder, host = self.resource.folder, self.session.person.host

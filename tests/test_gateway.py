@@ -10,12 +10,14 @@ import io
 import json
 import os
 import re
+import socket
 import stat
 import struct
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,9 +138,9 @@ def test_a_login_behind_serve_takes_a_token_and_gives_it(client: Client, nobody:
     waiting.start()
     page = where(registry, nobody)
     assert b"password" in nobody.ask("GET", page).body
-    wrong = nobody.ask("POST", page, b"who=wrong", Content_Type="application/x-www-form-urlencoded")
+    wrong = nobody.ask("POST", page, b"token=wrong", Content_Type="application/x-www-form-urlencoded")
     assert (wrong.code, b"lets nobody in" in wrong.body) == (400, True)
-    assert nobody.ask("POST", page, f"who={made.token}".encode()).code == 200
+    assert nobody.ask("POST", page, f"token={made.token}".encode()).code == 200
     waiting.join(20)
     assert [line["event"] for line in told] == ["redirect", "authorize"]
     granted = nobody.json("user.identity.grant.auto", told[-1]["data"]).data
@@ -185,7 +187,7 @@ def typist(registry: Registry, name: str | None) -> tuple[Typist, list[str]]:
         registry.logged_in(namespace).login(namespace)
         log("login", namespace)
 
-    return Typist(namespace=lambda: who[0], login=login, logout=lambda: log("logout", None), account="alice"), did
+    return Typist(namespace=lambda: who[0], login=login, logout=lambda: log("logout", None), account="carol"), did
 
 
 def test_in_run_who_typed_it_is_logged_in_at_once(registry: Registry) -> None:
@@ -201,18 +203,35 @@ def test_in_run_who_typed_it_is_logged_in_at_once(registry: Registry) -> None:
     assert did == ["logout None"]
 
 
-def test_in_run_nobody_becomes_somebody_on_a_page(registry: Registry) -> None:
+def test_in_run_nobody_becomes_who_his_account_is(registry: Registry) -> None:
     person, did = typist(registry, None)
     with gateway(registry, Sessions(person)) as base:
-        waiting = threading.Thread(target=log_in, args=(Client(base=base),))
-        waiting.start()
-        page = where(registry, Client(base=base))
-        assert b'value="alice"' in Client(base=base).ask("GET", page).body
-        refused = Client(base=base).ask("POST", page, b"who=..%2F..")
-        assert (refused.code, b"not a name" in refused.body, did) == (400, True, [])
-        assert Client(base=base).ask("POST", page, b"who=carol").code == 200
-        waiting.join(20)
+        (line,) = log_in(Client(base=base))
+        assert line["event"] == "authorize"
+        assert Client(base=base).json("user.identity.grant.auto", line["data"]).data["user"]["name"] == "carol"
     assert did == ["login carol"]
+
+
+def test_the_secret_address_of_run_is_in_no_link_that_a_browser_opens(registry: Registry) -> None:
+    for name in ("alice", None):
+        with gateway(registry, Sessions(typist(registry, name)[0])) as base:
+            assert base not in json.dumps(log_in(Client(base=base)))
+
+
+def test_a_login_that_nobody_waits_for_is_forgotten(client: Client, nobody: Client, sessions: Sessions) -> None:
+    for _ in range(40):  # more than may wait at once
+        said(
+            client.base,
+            (post(client, "x").replace("POST", "GET").replace("rpc/x", f"rpc/{AUTHORIZE}") + HERE).encode(),
+            then=0.01,
+        )
+    deadline = time.monotonic() + 20
+    while sessions.count_waiting() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sessions.count_waiting() == 0
+
+
+AUTHORIZE, HERE = "user.identity.proxiedAuthorize", "Host: 127.0.0.1\r\n\r\n"
 
 
 def test_an_address_with_a_prefix_answers_nobody_without_it(registry: Registry) -> None:
@@ -523,10 +542,12 @@ def test_a_range_of_another_version_gives_all(client: Client) -> None:
         assert client.ask("GET", link, Range="bytes=5-", If_Range=only_if).code == code
 
 
-def test_a_link_cannot_be_guessed_and_ends(registry: Registry, tmp_path: Path) -> None:
+def test_a_link_cannot_be_guessed_and_ends(registry: Registry, hello: Path, tmp_path: Path) -> None:
     now = [0.0]
+    pushed = registry.push(hello)
+    ref = Ref(namespace="alice", resource="Hello", version=pushed.version)
     links = Links("http://here", str(tmp_path), clock=lambda: now[0])
-    made = {links.to_made("k", "f", lambda out: out.write(b"x") and None)[0] for _ in range(100)}
+    made = {links.to_made(registry, ref, "f", "x", lambda _, out: out.write(b"x") and None)[0] for _ in range(100)}
     assert len(made) == 100
     names = [each.split("/")[-2] for each in made]
     assert min(map(len, names)) == 48
@@ -549,6 +570,45 @@ def test_a_link_ends_when_its_array_is_deleted_or_hidden(client: Client, registr
     assert bob.ask("GET", link).body == ARRAY
     registry.delete("alice/x")
     assert bob.ask("GET", link).refusal == (404, 40403)
+
+
+def test_a_link_to_an_archive_ends_when_it_is_hidden(client: Client, registry: Registry, nobody: Client) -> None:
+    client.push("Hello", HELLO)
+    link = nobody.package("alice/Hello").data["package"]["download"]
+    registry.visibility("alice/Hello", "private")
+    assert nobody.ask("GET", link).refusal == (404, 40403)
+    assert client.ask("GET", client.package("alice/Hello").data["package"]["download"]).code == 200
+
+
+def test_an_archive_that_gave_way_to_others_is_made_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lhub.gateway.links._ROOM", 100)
+    links = []
+    for name in ("A", "B", "C"):
+        client.push(name, named(name))
+        links.append(client.package(f"alice/{name}").data["package"])
+    for package in (*links, *links):
+        got = client.ask("GET", package["download"]).body
+        assert hashlib.md5(got, usedforsecurity=False).hexdigest() == package["md5"]
+
+
+def test_many_who_pull_one_version_at_once_share_one_archive(registry: Registry, tmp_path: Path) -> None:
+    made: list[str] = []
+    release = threading.Event()
+    registry.push(write_tree(tmp_path / "src", dict(HELLO)))
+    links, ref = Links("http://here", str(tmp_path / "src")), Ref(namespace="alice", resource="Hello")
+
+    def make(version: Any, out: Any) -> None:
+        made.append(version.id)
+        release.wait(10)
+        out.write(b"x")
+
+    threads = [threading.Thread(target=links.to_made, args=(registry, ref, "f", "x", make)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    release.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(made) == 1
 
 
 def test_a_flipped_byte_is_told_before_anything_is_sent(client: Client, registry: Registry) -> None:
@@ -575,6 +635,17 @@ def test_a_link_in_place_of_a_file_is_not_followed(client: Client, registry: Reg
         file.unlink()
         file.symlink_to(tmp_path / "secret")
     assert client.ask("GET", url).refusal == (422, 42201)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "../../x", "\ud800"])
+def test_no_name_beside_an_id_reaches_a_path(registry: Registry, tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.da").touch()
+    cache, sessions = ClientCache(str(tmp_path / "a/b")), Sessions()
+    with gateway(registry, sessions, cache=cache) as base:
+        client = Client(base=base, token=sessions.issue("alice"))
+        client.upload("alice/x", ARRAY)
+        assert client.json("artifact.getDownloadUrl", {"id": "_alice_x", "name": name}).code == 200
+    assert (tmp_path / "x.da").exists()
 
 
 def test_what_docarray_keeps_is_forgotten_when_another_version_is_asked_for(registry: Registry, tmp_path: Path) -> None:
@@ -651,6 +722,33 @@ def test_a_file_is_renamed_with_all_it_was(client: Client, registry: Registry) -
     assert client.form("artifact.getDetail", name="three").data["_id"] == renamed["_id"]
     assert client.form("artifact.getDetail", name="one").refusal == (404, 40403)
     assert [entry.action for entry in registry.log("alice/three")] == ["rename", "push"]
+
+
+def test_an_update_that_is_refused_changed_nothing(client: Client, registry: Registry) -> None:
+    one = artifact(client, b"x", name="one").data["_id"]
+    artifact(client, b"y", name="two")
+    before = client.form("artifact.getDetail", id=one).data
+    asked = {"id": one, "metaData": json.dumps({"a": 1}), "public": True}
+    assert client.json("artifact.update", {**asked, "name": "two"}).refusal == (422, 42202)
+    assert client.json("artifact.update", {**asked, "name": "bob/x"}).refusal == (400, 40001)
+    too_long = json.dumps({"a": "x" * 70_000})
+    assert client.json("artifact.update", {**asked, "name": "three", "metaData": too_long}).refusal == (400, 40001)
+    assert client.form("artifact.getDetail", id=one).data == before
+
+
+def test_new_metadata_undoes_no_upload_that_came_meanwhile(client: Client) -> None:
+    told = artifact(client, b"x" * 3_000_000, name="f").data
+    threads = [
+        threading.Thread(target=artifact, args=(client, b"y" * 3_000_000), kwargs={"name": "f"}),
+        threading.Thread(
+            target=client.json, args=("artifact.update", {"id": told["_id"], "metaData": json.dumps({"a": 1})})
+        ),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert client.fetch("f")[:1] == b"y"
 
 
 def test_several_are_deleted_at_once_those_that_are_there(client: Client) -> None:
@@ -784,6 +882,7 @@ def test_all_faults_of_an_executor_are_told_at_once(client: Client, registry: Re
     reply = client.push("Hello", {"config.yml": "jtype: Nope\npy_modules: gone.py\n", "executor.py": "x = (\n"})
     assert reply.refusal == (400, 40001)
     assert {"gone.py", "config.yml"} <= set(re.findall(r"[a-z]+\.[a-z]+", reply.json["readableMessage"]))
+    assert reply.json["readableMessage"].startswith("the archive is no Executor that can be pushed")
     assert registry.list() == []
 
 
@@ -1087,6 +1186,37 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_nothing(client: Client, reg
     assert client.upload("alice/x", ARRAY).data
 
 
+def slowly(client: Client, method: str, token: str | None) -> socket.socket:
+    """Somebody who says that a body comes, and sends a byte of it."""
+    parts = urlsplit(client.base)
+    known = f"Authorization: token {token}\r\n" if token else ""
+    head = f"{post(client, method)}Host: 127.0.0.1\r\n{known}Content-Type: {FORM}\r\nContent-Length: 1000\r\n\r\n-"
+    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
+    connection.sendall(head.encode())
+    return connection
+
+
+def test_who_sends_nothing_keeps_nobody_waiting(client: Client) -> None:
+    with ExitStack() as stack:
+        for method in ("user.identity.whoami", "executor.push", "artifact.upload"):
+            for _ in range(100):
+                stack.callback(slowly(client, method, None).close)
+        assert client.call("user.identity.whoami").code == 200
+        assert client.upload("alice/x", ARRAY).code == 200
+
+
+def test_who_stops_sending_is_told_so_after_a_while(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lhub.gateway.app._PATIENCE", 0.1)
+    for method, token in (("user.identity.whoami", None), ("artifact.upload", client.token)):
+        with slowly(client, method, token) as connection:
+            answer = b""
+            while piece := connection.recv(65_536):
+                answer += piece
+                if b"}" in piece:
+                    break
+        assert (answer.split()[1], b'"status": 40003' in answer) == (b"400", True)
+
+
 def test_two_pushes_of_one_tag_at_once_are_one_after_the_other(client: Client, registry: Registry) -> None:
     replies: list[Any] = []
     threads = [
@@ -1128,6 +1258,20 @@ def test_a_full_disk_is_told_and_leaves_nothing(registry: Registry) -> None:
         client = Client(base=base, token=sessions.issue("alice"))
         assert client.upload("alice/x", ARRAY).refusal == (413, 41302)
     assert (inboxes(registry), registry.list()) == ([], [])
+
+
+@pytest.mark.parametrize(("number", "refusal"), [(30, (403, 40301)), (13, (403, 40301)), (122, (413, 41302))])
+def test_a_registry_that_takes_no_writes_is_no_fault_of_ours(
+    registry: Registry, number: int, refusal: tuple[int, int]
+) -> None:
+    class Shut(Pen):
+        def step(self, verb: str, path: str) -> None:
+            raise OSError(number, os.strerror(number), path)
+
+    with gateway(as_caller(registry, None, pen=Shut()), sessions := Sessions()) as base:
+        client = Client(base=base, token=sessions.issue("alice"))
+        for reply in (client.upload("alice/x", ARRAY), client.push("X", HELLO), client.form("user.pat.create")):
+            assert reply.refusal == refusal
 
 
 def test_a_fault_of_our_own_is_an_envelope_too(

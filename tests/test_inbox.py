@@ -93,6 +93,16 @@ def test_what_a_dead_receiver_left_is_swept_by_the_next_and_what_lives_stays(reg
         assert not folder.exists()
 
 
+def test_a_collection_takes_what_a_dead_receiver_left(registry: Registry) -> None:
+    folder = registry.root / "alice" / ".inbox.host-1-ab"
+    (folder / "files").mkdir(parents=True)
+    (folder / "files" / "file").write_bytes(b"x" * 1000)
+    for age, size in ((10, 0), (7200, 1000)):
+        make_old(folder, age)
+        assert [registry.gc(dry_run=True).bytes, folder.exists()] == [size, True]
+        assert [registry.gc().bytes, folder.exists()] == [size, age == 10]
+
+
 def test_doctor_removes_what_a_dead_receiver_left(registry: Registry) -> None:
     folder = registry.root / "alice" / ".inbox.host-1-ab"
     (folder / "files").mkdir(parents=True)

@@ -120,11 +120,37 @@ def test_a_signal_reaches_the_command_and_its_answer_counts(alice: Shell, number
         assert process.wait(30) == 42
 
 
+def test_what_is_ignored_stays_so_for_the_command(alice: Shell) -> None:
+    code = "import signal; print(signal.getsignal(signal.SIGHUP).name, signal.getsignal(signal.SIGTERM).name)"
+    done = subprocess.run(
+        ["sh", "-c", f"trap '' HUP; exec {sys.executable} -m lhub run {sys.executable} -c '{code}'"],
+        capture_output=True, text=True, cwd=alice.cwd, env=alice.environment(), check=False,
+    )  # fmt: skip
+    assert done.stdout == "SIG_IGN SIG_DFL\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/usr/bin/setpriv").exists(), reason="root writes everywhere")
+def test_a_home_that_takes_no_writes_serves_as_well(alice: Shell) -> None:
+    alice("init", "elsewhere", check=True)
+    own = alice.home / ".lhub"
+    (own / "index").touch()
+    own.chmod(0o500)
+    words = [sys.executable, "-m", "lhub", "--root", "elsewhere", "run", sys.executable, "-c", TELL]
+    plain = ["setpriv", "--inh-caps=-dac_override", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*plain, *words], capture_output=True, text=True, cwd=alice.cwd, env=alice.environment(), check=False
+    )
+    own.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["LHUB_JINA_CACHE"].startswith(told["JINA_HUB_ROOT"])
+
+
 def test_an_interrupt_is_the_command_s_to_answer(alice: Shell) -> None:
     code = """
         import sys, time
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(43)
@@ -268,6 +294,18 @@ def test_a_sitecustomize_that_stood_there_is_loaded_as_well(alice: Shell, tmp_pa
     assert environment(alice, PYTHONPATH=str(own))["MINE"] == str(own / "sitecustomize.py")
 
 
+def test_two_hooks_in_a_row_load_what_stands_behind_both(alice: Shell, tmp_path: Path) -> None:
+    own = write_tree(tmp_path / "own", {"sitecustomize.py": "import os; os.environ['MINE'] = __file__"})
+    other = write_tree(tmp_path / "other", {"sitecustomize.py": Path(HOOK, "sitecustomize.py").read_text()})
+    told = environment(alice, PYTHONPATH=f"{other}{os.pathsep}{own}")
+    assert told["MINE"] == str(own / "sitecustomize.py")
+
+
+def test_a_home_that_jina_cannot_read_a_path_of_gets_another_place(alice: Shell, tmp_path: Path) -> None:
+    answer = environment(alice, LHUB_HOME=str(tmp_path / "my home"), LHUB_ROOT=str(alice.home / ".lhub/registry"))
+    assert " " not in answer["LHUB_JINA_CACHE"]
+
+
 def test_the_hook_is_silent_where_there_is_no_client_and_without_lhub_run(alice: Shell) -> None:
     for variables in ({}, {"LHUB_JINA_CACHE": "/nowhere"}):
         done = subprocess.run(
@@ -280,9 +318,9 @@ def test_the_hook_is_silent_where_there_is_no_client_and_without_lhub_run(alice:
 def test_the_hook_is_written_for_old_pythons_and_imports_nothing_of_lhub() -> None:
     import ast
 
-    tree = ast.parse(Path(HOOK, "sitecustomize.py").read_text(), feature_version=(3, 7))
+    tree = ast.parse(Path(HOOK, "sitecustomize.py").read_text(), feature_version=(3, 4))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert names == {"os", "sys", "importlib.machinery", "importlib.util"}
+    assert names == {"os", "sys", "importlib.machinery", "importlib.util", "imp"}
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
 
 

@@ -10,7 +10,7 @@ KeyError instead of the sentence.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from lhub.errors import (
 from lhub.renaming import Taken
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SHUT = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class NoSuchCall(NotFound):
@@ -69,11 +70,14 @@ _CODES: tuple[tuple[type[LhubError], int, int], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer: its code, its body, or the lines of one that is told bit by bit."""
+    """One answer: its code, its body, or the lines of one that is told bit by bit.
+
+    Where nothing came for a while a line is None: then it can be seen whether anybody listens still.
+    """
 
     code: int = 200
     body: Mapping[str, Any] = field(default_factory=dict)
-    lines: Iterator[Mapping[str, Any]] | None = None
+    lines: Iterator[Mapping[str, Any] | None] | AsyncIterator[Mapping[str, Any] | None] | None = None
 
 
 def done(data: Any, *, message: str = "", meta: Mapping[str, Any] | None = None) -> Answer:
@@ -82,8 +86,8 @@ def done(data: Any, *, message: str = "", meta: Mapping[str, Any] | None = None)
     return Answer(body=body | ({"meta": meta} if meta is not None else {}))
 
 
-def told(lines: Iterator[Mapping[str, Any]]) -> Answer:
-    """What is told line by line; the first has been made already, so that what fails before it is a failure of all."""
+def told(lines: Iterator[Mapping[str, Any] | None] | AsyncIterator[Mapping[str, Any] | None]) -> Answer:
+    """What is told line by line; what can be refused has been, so that a refusal is one of all."""
     return Answer(lines=lines)
 
 
@@ -114,6 +118,8 @@ def _numbers(error: Exception, caller: str | None) -> tuple[int, int]:
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno in _FULL:
         return 413, 41302
+    if isinstance(cause, OSError) and cause.errno in _SHUT:
+        return 403, 40301
     return 500, 50001
 
 

@@ -9,10 +9,13 @@ import json
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Semaphore
 from typing import Any
 
+import anyio
 import anyio.from_thread
 import anyio.to_thread
 from anyio.to_thread import run_sync
@@ -26,16 +29,15 @@ import lhub.gateway.artifacts as artifacts
 import lhub.gateway.executors as executors
 import lhub.gateway.users as users
 from lhub.archive import TooLarge
-from lhub.errors import Denied, LhubError, UsageError
-from lhub.gateway.answers import Answer, NoSuchCall, Unauthorized, WrongWay, failed, is_ours, sentence
+from lhub.errors import Conflict, Denied, LhubError, UsageError
+from lhub.gateway.answers import Answer, Broken, NoSuchCall, Unauthorized, WrongWay, failed, is_ours, sentence
 from lhub.gateway.caches import ClientCache
 from lhub.gateway.calls import Call, Method
 from lhub.gateway.downloads import download
-from lhub.gateway.forms import read_fields
+from lhub.gateway.forms import MOST_FIELDS, read_fields
 from lhub.gateway.links import Links
 from lhub.gateway.page import form, page
 from lhub.gateway.sessions import Sessions
-from lhub.names import parse_namespace
 from lhub.registry import Registry
 from lhub.tokens import digest_of_token
 
@@ -43,8 +45,10 @@ METHODS: Mapping[str, Method] = users.METHODS | executors.METHODS | artifacts.ME
 _BATCH = 1 << 20
 """Bytes of a body that are handed to a thread at once, if they are there."""
 _DRAINED = 64 << 20
-"""Bytes of a refused body that are read all the same, so that the client comes to read why."""
-_THREADS = 256
+"""Bytes of a refused body that are read all the same."""
+_PATIENCE = 60.0
+"""Seconds that a client may let pass between two pieces of what it sends."""
+_THREADS, _STRANGERS = 256, 16
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -67,6 +71,7 @@ class Gateway:
     sessions: Sessions
     cache: ClientCache | None = None
     known: dict[str, str] = field(default_factory=dict)
+    strangers: Semaphore = field(default_factory=lambda: Semaphore(_STRANGERS))
 
     def caller(self, token: str) -> str:
         """The namespace that a token names; Unauthorized for one that is none, or has expired."""
@@ -81,24 +86,21 @@ class Gateway:
             self.known[digest] = name
         return name
 
-    def confirmed(self, body: bytes) -> str:
-        """The token that a login gets, by the form that a person has sent; Denied, UsageError."""
-        typist = self.sessions.typist
-        given = read_fields("application/x-www-form-urlencoded", iter([body]), "").wanted("who").strip()
-        if typist is None:
-            self.caller(given)
-            return given
-        typist.login(parse_namespace(given))
-        return self.sessions.issue(given)
+    def shown(self, body: bytes) -> str:
+        """The token that a person has shown in the form; Denied, UsageError for what is none."""
+        token = read_fields("application/x-www-form-urlencoded", iter([body]), "").wanted("token").strip()
+        self.caller(token)
+        return token
 
     def answer(self, method: Method, asked: Asked) -> Answer:
         """Answer a call; every failure is an answer too."""
-        caller = None
+        caller, stack = None, ExitStack()
         try:
             token = _token(asked.authorization) if not method.guest else None
             caller = self.caller(token) if token is not None else None
             notes: list[str] = []
             registry = self.registry.logged_in(caller, notes=notes.append)
+            stack.enter_context(self._room(caller) if method.upload else nullcontext())
             call = Call(
                 registry=registry,
                 caller=caller,
@@ -117,17 +119,20 @@ class Gateway:
         except Exception as error:
             if not is_ours(error):
                 traceback.print_exception(error, file=sys.stderr)
-            _drain(asked.pieces)
             return failed(error, caller=caller)
+        finally:
+            stack.close()
 
-
-def _drain(pieces: Iterator[bytes]) -> None:
-    """Read what is left of a refused body, up to a size."""
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > _DRAINED:
-            return
+    @contextmanager
+    def _room(self, caller: str | None) -> Iterator[None]:
+        """A place among those who send files: strangers get a few, so that there is always one for who has a token."""
+        if caller is None and not self.strangers.acquire(blocking=False):
+            raise Conflict(f"{_STRANGERS} send files without a login already", hint="try again, or log in")
+        try:
+            yield
+        finally:
+            if caller is None:
+                self.strangers.release()
 
 
 def _token(header: str | None) -> str | None:
@@ -171,14 +176,20 @@ class _Doors:
             return _failure(NoSuchCall("there is no such call here"))
         if request.method not in method.verbs:
             return _failure(WrongWay(f"this call comes by {', '.join(sorted(method.verbs))}"))
-        asked = Asked(
-            authorization=request.headers.get("authorization"),
-            kind=request.headers.get("content-type", ""),
-            query=request.url.query,
-            pieces=_from_loop(_batches(request)),
-        )
+        batches = _batches(request)
         try:
-            return _sent(await run_sync(partial(self.gateway.answer, method, asked)))
+            asked = Asked(
+                authorization=request.headers.get("authorization"),
+                kind=request.headers.get("content-type", ""),
+                query=request.url.query,
+                pieces=_from_loop(batches) if method.upload else iter([await _whole(request)]),
+            )
+            answer = await run_sync(partial(self.gateway.answer, method, asked))
+            if method.upload and answer.code >= 400:
+                await _drain(batches)
+            return _sent(answer)
+        except LhubError as error:  # a body that is too long, or does not come
+            return _failure(error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
 
@@ -198,14 +209,13 @@ class _Doors:
         if sessions.waiting(state) is None:
             return page("Nobody waits for this login any more.", code=404)
         if request.method == "GET":
-            return form(sessions.typist)
+            return form()
         try:
-            body = b"".join([piece async for piece in _batches(request, most=65_536)])
-            token = await run_sync(partial(self.gateway.confirmed, body))
+            token = await run_sync(partial(self.gateway.shown, await _whole(request)))
             if not sessions.confirm(state, token):
                 raise UsageError("nobody waits for this login any more")
         except (LhubError, OSError) as error:
-            return form(sessions.typist, said=sentence(error))
+            return form(sentence(error))
         return page("You are logged in. This page can be closed.")
 
     async def keys(self, request: Request) -> Response:
@@ -244,16 +254,47 @@ def _is_loopback(host: str) -> bool:
     return name in _HOSTS
 
 
-async def _batches(request: Request, *, most: int | None = None) -> AsyncIterator[bytes]:
-    """The body in large pieces; TooLarge for more than `most` bytes."""
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes; Broken where it does not come any more."""
+    stream = request.stream()
+    while True:
+        with anyio.move_on_after(_PATIENCE) as waiting:
+            piece = await anext(stream, None)
+        if waiting.cancelled_caught:
+            raise Broken(f"nothing came for {_PATIENCE:.0f} seconds", hint="send it again")
+        if piece is None:
+            return
+        yield piece
+
+
+async def _whole(request: Request) -> bytes:
+    """A body without a file. It is read before anybody works on it: who sends it byte by byte keeps nobody waiting."""
+    body = bytearray()
+    pieces = _pieces(request)
+    async for piece in pieces:
+        body += piece
+        if len(body) > MOST_FIELDS:
+            await _drain(pieces)
+            raise TooLarge(f"a body without a file has at most {MOST_FIELDS >> 20} MiB")
+    return bytes(body)
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read what is left of a refused body, up to a size, so that the client comes to read why."""
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        if size > _DRAINED:
+            return
+
+
+async def _batches(request: Request) -> AsyncIterator[bytes]:
+    """The body in large pieces."""
     held: list[bytes] = []
-    size = total = 0
-    async for piece in request.stream():
+    size = 0
+    async for piece in _pieces(request):
         held.append(piece)
         size += len(piece)
-        total += len(piece)
-        if most is not None and total > most:
-            raise TooLarge(f"at most {most} bytes are taken here")
         if size >= _BATCH:
             yield b"".join(held)
             held, size = [], 0
@@ -277,9 +318,15 @@ def _failure(error: Exception) -> Response:
 def _sent(answer: Answer) -> Response:
     if answer.lines is None:
         return Response(_line(answer.body), status_code=answer.code, media_type="application/json")
-    return StreamingResponse(map(_line, answer.lines), status_code=answer.code, media_type="application/x-ndjson")
+    lines = _lines(answer.lines) if isinstance(answer.lines, AsyncIterator) else map(_line, answer.lines)
+    return StreamingResponse(lines, status_code=answer.code, media_type="application/x-ndjson")
 
 
-def _line(line: Mapping[str, Any]) -> bytes:
-    """JSON in ASCII, since what was pushed may hold a surrogate that stands alone."""
-    return json.dumps(line).encode() + b"\n"
+async def _lines(lines: AsyncIterator[Mapping[str, Any] | None]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        yield _line(line)
+
+
+def _line(line: Mapping[str, Any] | None) -> bytes:
+    """JSON in ASCII, since what was pushed may hold a surrogate that stands alone; nothing where nothing came."""
+    return b"" if line is None else json.dumps(line).encode() + b"\n"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO, Any
 
-from lhub.errors import Corrupt, LhubError, NotFound, UsageError
+from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.gateway.answers import Answer, done
 from lhub.gateway.calls import Call, Method, identity_of, ref_of
 from lhub.gateway.forms import Fields, parsed
@@ -24,6 +24,7 @@ from lhub.kinds.streamed import is_streamed, restream
 from lhub.manifest import METADATA
 from lhub.moments import timestamp
 from lhub.names import Ref
+from lhub.renaming import Taken, new_name
 from lhub.shelf import Listed, Shown
 from lhub.store import DAMAGED, Version
 
@@ -173,8 +174,8 @@ def get_download_url(call: Call) -> Answer:
     with call.registry.opened(ref) as version:
         at = replace(ref, version=version.id)
         link = _link(call, at, version)
-        if call.cache is not None:
-            call.cache.about_to_fetch(fields.text("name") or identity_of(ref), ref.name, version.id)
+        if call.cache is not None and fields.text("id") is None:
+            call.cache.about_to_fetch(fields.wanted("name"), ref.name, version.id)
     return done({"download": link})
 
 
@@ -185,15 +186,15 @@ def _link(call: Call, ref: Ref, version: Version) -> str:
     form = form_told(version.manifest().about) if version.manifest().kind == "docarray" else None
     if form is None or is_streamed(form) or version.manifest().about.get("length") == 0:
         return call.links.to_payload(call.registry, ref, version, path)
-    call.links.to_payload(call.registry, ref, version, path)  # whether it is whole
-    return call.links.to_made(f"array {version.id}", ref.resource, partial(_restream, version, path, form))[0]
+    call.links.verify(version, path)
+    return call.links.to_made(call.registry, ref, ref.resource, "array", partial(_restream, path, form))[0]
 
 
 def _no_artifact(ref: Ref) -> UsageError:
     return UsageError(f"{ref.name} is a folder, which is no artifact", hint=f"lhub pull {ref.name} gives its files")
 
 
-def _restream(version: Version, path: str, form: Form, out: IO[bytes]) -> None:
+def _restream(path: str, form: Form, version: Version, out: IO[bytes]) -> None:
     """The array as the clients read it."""
     with version.file(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
         try:
@@ -226,31 +227,49 @@ def delete_many(call: Call) -> Answer:
 
 
 def update(call: Call) -> Answer:
-    """Another name, visibility or metadata; the bytes stay."""
+    """Another name, visibility or metadata; the bytes stay. A name that is taken is told before anything is changed."""
     call.login()
     fields = call.fields()
     ref = _found(call, Fields(values={"id": fields.values.get("id", ())}))
     name, metadata, public = fields.text("name"), fields.mapping("metaData"), fields.flag("public")
     if name is not None:
-        ref = ref_of(call.registry.rename(ref, name))
+        _refuse_taken(call, ref, name)
     if metadata is not None:
         _retell(call, ref, metadata)
     if public is not None:
         call.registry.visibility(ref, "public" if public else "private")
+    if name is not None:
+        ref = ref_of(call.registry.rename(ref, name))
     return done(_told(call.registry.show(ref), name))
 
 
+def _refuse_taken(call: Call, ref: Ref, name: str) -> None:
+    wanted = replace(ref, resource=new_name(ref, name))
+    if wanted == ref:
+        return
+    with suppress(NotFound):
+        call.registry.kind(wanted)
+        raise Taken(f"{wanted.name} stands already", hint="choose another name")
+
+
 def _retell(call: Call, ref: Ref, metadata: Mapping[str, Any]) -> None:
-    """The same file with other metadata, which is another version."""
-    with call.registry.opened(ref) as version:
-        path = version.single()
-        if path is None:
-            raise _no_artifact(ref)
-        call.registry.push(f"{version.folder()}/{path}", ref.name, metadata=metadata)
+    """The same file with other metadata, which is another version; what was pushed meanwhile is looked at again."""
+    for last in (False, False, True):
+        with call.registry.opened(ref) as version:
+            path = version.single()
+            if path is None:
+                raise _no_artifact(ref)
+            try:
+                call.registry.push(f"{version.folder()}/{path}", ref.name, metadata=metadata, expect=version.id)
+            except Conflict:
+                if last:
+                    raise
+            else:
+                return
 
 
 METHODS = {
-    "artifact.upload": Method(answer=upload),
+    "artifact.upload": Method(answer=upload, upload=True),
     "artifact.getDetail": Method(answer=get_detail),
     "artifact.list": Method(answer=list_artifacts),
     "artifact.getDownloadUrl": Method(answer=get_download_url, verbs=frozenset({"GET", "POST"})),

@@ -53,11 +53,15 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a call is answered with, and by which verbs of HTTP it may come; a `guest` may send any token."""
+    """What a call is answered with, and by which verbs of HTTP it may come.
+
+    A `guest` may send any token; an `upload` takes a body of any size, as it comes.
+    """
 
     answer: Callable[[Call], Answer]
     verbs: frozenset[str] = frozenset({"POST"})
     guest: bool = False
+    upload: bool = False
 
 
 # how things are called

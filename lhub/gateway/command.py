@@ -7,10 +7,11 @@ the clients a cache of this caller's own (`hook/sitecustomize.py`).
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -28,6 +29,7 @@ from lhub.registry import Registry
 HOOK = f"{os.path.dirname(os.path.abspath(__file__))}/hook"
 _LOCAL = ("127.0.0.1", "localhost")
 _TMP = "/tmp"  # noqa: S108 (docarray's own word)
+_OF_TERMINALS, _SENT = (signal.SIGINT, signal.SIGQUIT), (signal.SIGTERM, signal.SIGHUP)
 
 
 def run(registry: Registry, command: Sequence[str]) -> int:
@@ -47,7 +49,7 @@ def run(registry: Registry, command: Sequence[str]) -> int:
             base=f"{address}{prefix}",
             token=token,
             home=home,
-            jina=_jina_cache(registry),
+            jina=_jina_cache(registry, otherwise=f"{home}/jina"),
             docarray=docarray,
         )
         return _ended(command, environment)
@@ -101,26 +103,34 @@ def _renamed_to() -> str | None:
     return _TMP if os.access(_TMP, os.W_OK | os.X_OK) else None
 
 
-def _jina_cache(registry: Registry) -> str:
-    """Where what jina pulls stays, for this caller of this registry alone; `jina hub list` lists it."""
+def _jina_cache(registry: Registry, *, otherwise: str) -> str:
+    """Where what jina pulls stays, for this caller of this registry alone; `jina hub list` lists it.
+
+    In a home that takes no writes, or whose path jina would not take for one of YAML, it goes with the run.
+    """
     whose = f"{registry.session.caller or ''}\n{registry.session.root}"
     kept = f"{door.home()}/clients/{sha256(whose.encode()).hexdigest()[:32]}"
-    identity.make_home(door.home())
-    make_jina_cache(kept)
-    return kept
+    if re.fullmatch(r"[/\w.-]+", kept):
+        with suppress(LhubError, OSError):
+            identity.make_home(door.home())
+            make_jina_cache(kept)
+            return kept
+    make_jina_cache(otherwise)
+    return otherwise
 
 
 # the command
 
 
 def _ended(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    try:
-        process = subprocess.Popen(list(command), env=dict(environment))
-    except FileNotFoundError:
-        raise _Unstarted(f"{command[0]} is not found", 127) from None
-    except OSError as error:
-        raise _Unstarted(f"{command[0]} cannot be started: {error.strerror}", 126) from None
-    with _passed_on(process):
+    with _signals() as passed_on:
+        try:
+            process = subprocess.Popen(list(command), env=dict(environment))
+        except FileNotFoundError:
+            raise _Unstarted(f"{command[0]} is not found", 127) from None
+        except OSError as error:
+            raise _Unstarted(f"{command[0]} cannot be started: {error.strerror}", 126) from None
+        passed_on(process)
         code = process.wait()
     return code if code >= 0 else 128 - code
 
@@ -134,20 +144,31 @@ class _Unstarted(LhubError):
 
 
 @contextmanager
-def _passed_on(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """Let the command have the signals that are sent to us; what the terminal sends it gets by itself."""
+def _signals() -> Iterator[Callable[[subprocess.Popen[Any]], None]]:
+    """Let the command have the signals that are sent to us, also those that come before it has begun.
+
+    What the terminal sends it gets by itself, once it is there. What we were told to ignore (nohup), it ignores too.
+    """
+    early: list[int] = []
+    started: list[subprocess.Popen[Any]] = []
 
     def forward(number: int, frame: object) -> None:
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
+        if not started:
+            early.append(number)
+        elif number not in _OF_TERMINALS:
+            with suppress(ProcessLookupError):
+                started[0].send_signal(number)
 
-    def nothing(number: int, frame: object) -> None:
-        """The command decides what an interrupt does."""
+    def begun(process: subprocess.Popen[Any]) -> None:
+        started.append(process)
+        for number in early:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before |= {number: signal.signal(number, nothing) for number in (signal.SIGINT, signal.SIGQUIT)}
+    heeded = [each for each in (*_OF_TERMINALS, *_SENT) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in heeded}
     try:
-        yield
+        yield begun
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

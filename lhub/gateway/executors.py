@@ -34,6 +34,8 @@ _SUBJECTS = {
     "push": "createExecutor",
 }
 """What the clients call the steps of a push."""
+_TICK = 1.0
+"""Seconds without a word after which is looked whether anybody listens still."""
 _NO_IMAGE = "no container image is built here, so {} was left aside"
 _IMAGE_FIELDS = {"dockerfile": "--dockerfile", "platform": "--platform", "buildWithNoCache": "--no-cache"}
 
@@ -52,9 +54,18 @@ def push(call: Call) -> Answer:
         asked = _asked(upload.fields)
         folder = upload.inbox.sub("executor")
         unpack(upload.inbox.pen, upload.file.path, folder)
-        pushing = _Pushing(call, upload, partial(call.registry.push, folder, **asked))
+        pushing = _Pushing(call, upload, partial(_pushed, call, folder, asked))
         pushing.begin(stack.pop_all())
         return told(pushing.lines())
+
+
+def _pushed(call: Call, folder: str, asked: Mapping[str, Any], *, telling: Callable[[Event], None]) -> Pushed:
+    """Push the folder; who sent it knows it by another name than ours."""
+    try:
+        return call.registry.push(folder, telling=telling, **asked)
+    except LhubError as error:
+        error.args = (str(error).replace(folder, "the archive"),)
+        raise
 
 
 def _asked(fields: Fields) -> dict[str, Any]:
@@ -98,23 +109,28 @@ class _Pushing:
             raise self.first
 
     def _push(self, stack: ExitStack) -> None:
-        with stack:
-            try:
-                end: Pushed | Exception = self.work(telling=self._tell)
-            except Exception as error:  # told in the last line
-                end = error
-        self.said.put(end)
+        end: Pushed | Exception | None = None
+        try:
+            with stack:
+                end = self.work(telling=self._tell)
+        except Exception as error:  # told in the last line; published it is, if only the inbox could not be emptied
+            end = end or error
+        finally:
+            self.said.put(end or BuildFailed("the push was broken off"))
 
     def _tell(self, event: Event) -> None:
         if (line := _push_line(event, verbose=self.verbose)) is not None:
             self.said.put(line)
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[Line | None]:
         """What the push says, to its end."""
-        said = self.first
-        while isinstance(said, dict):
+        said: dict[str, Any] | Pushed | Exception | None = self.first
+        while said is None or isinstance(said, dict):
             yield said
-            said = self.said.get()
+            try:
+                said = self.said.get(timeout=_TICK)
+            except queue.Empty:
+                said = None
         if isinstance(said, Pushed):
             for warning in self._warnings(said):
                 yield {"type": "warning", "message": plain(warning)}
@@ -167,8 +183,7 @@ def get_package(call: Call) -> Answer:
     ref = replace(ref, scheme="jinaai" if ref.namespace else "jinahub")
     shown = call.registry.show(ref)
     at = replace(ref, tag=None, version=shown.version)
-    with call.registry.opened(at) as version:
-        link, digest = call.links.to_made(f"zip {version.id}", f"{ref.resource}.zip", partial(pack, version))
+    link, digest = call.links.to_made(call.registry, at, f"{ref.resource}.zip", "zip", pack)
     image = _image(ref, shown.visibility, shown.version, _tags_of(shown, ref.tag))
     image["commit"]["commitParams"] = {"buildEnv": dict.fromkeys(variables(shown.manifest.get("about", {})), "")}
     return done(image | {"package": {"containers": [], "download": link, "md5": digest}})
@@ -197,14 +212,19 @@ def query_progress(call: Call) -> Answer:
     fields = call.fields()
     task, replay = fields.wanted("id"), bool(fields.flag("replay"))
     watched = call.registry.build(task_id=task)
-    pending: list[Line] = [{"type": "report", "status": "pending", "task": {"_id": task}}]
-    lines = _progress_lines(call, task, watched.follow(replay=replay), watched.look)
+    pending: list[Line | None] = [{"type": "report", "status": "pending", "task": {"_id": task}}]
+    lines = _progress_lines(call, task, watched.follow_ticking(replay=replay), watched.look)
     return told(chain([] if watched.look().ended else pending, lines))
 
 
-def _progress_lines(call: Call, task: str, events: Iterator[Event], look: Callable[[], Any]) -> Iterator[Line]:
+def _progress_lines(
+    call: Call, task: str, events: Iterator[Event | None], look: Callable[[], Any]
+) -> Iterator[Line | None]:
     try:
         for number, event in enumerate(events, 1):
+            if event is None:
+                yield None
+                continue
             kind = event["type"] if event["type"] in ("start", "done", "console") else None
             if kind is not None:
                 text = plain(str(event["payload"])) if kind == "console" else ""
@@ -230,8 +250,8 @@ def _report(call: Call, task: str, build: Any) -> Line:
 
 
 METHODS = {
-    "executor.push": Method(answer=push),
-    "executor.update": Method(answer=push),
+    "executor.push": Method(answer=push, upload=True),
+    "executor.update": Method(answer=push, upload=True),
     "executor.getPackage": Method(answer=get_package),
     "executor.listAsyncTasks": Method(answer=list_tasks),
     "executor.queryProgress": Method(answer=query_progress),

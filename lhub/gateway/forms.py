@@ -17,7 +17,7 @@ from lhub.archive import TooLarge
 from lhub.errors import UsageError, clean
 from lhub.gateway.answers import Broken
 
-_MOST = 1 << 20
+MOST_FIELDS = 1 << 20
 """Bytes of a body that is no file, or of all fields beside one."""
 _PARTS = 1000
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", ""})
@@ -141,8 +141,8 @@ def _whole(pieces: Iterator[bytes]) -> bytes:
     body = bytearray()
     for piece in pieces:
         body += piece
-        if len(body) > _MOST:
-            raise TooLarge(f"a body without a file has at most {_MOST >> 20} MiB")
+        if len(body) > MOST_FIELDS:
+            raise TooLarge(f"a body without a file has at most {MOST_FIELDS >> 20} MiB")
     return bytes(body)
 
 
@@ -190,7 +190,7 @@ class Multipart:
             raise Broken("the form has no boundary")
         self.pieces, self.error = pieces, FormParserError
         self.events: deque[tuple[str, bytes]] = deque()
-        self.left, self.ended = _MOST, False
+        self.left, self.ended = MOST_FIELDS, False
         calls: dict[str, Any] = {name: self._note(name) for name in ("part_begin", "headers_finished", "part_end")}
         for name in ("header_field", "header_value", "part_data"):
             calls[name] = self._data(name)
@@ -213,7 +213,7 @@ class Multipart:
         """Count what is kept in memory."""
         self.left -= size
         if self.left < 0:
-            raise TooLarge(f"the fields of a form have at most {_MOST >> 20} MiB")
+            raise TooLarge(f"the fields of a form have at most {MOST_FIELDS >> 20} MiB")
 
     def parts(self) -> Iterator[Part]:
         """Each part."""

@@ -10,12 +10,13 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import md5
+from itertools import count
 from threading import Lock
-from typing import IO
+from typing import IO, TypeAlias
 from urllib.parse import quote
 
 from lhub.disk import Pen
@@ -27,7 +28,8 @@ from lhub.staging import opened_file
 from lhub.store import DAMAGED, Version
 
 HOUR = 3600.0
-_MOST_LINKS, _MOST_MADE = 10_000, 64
+_MOST_LINKS, _ROOM = 10_000, 2 << 30
+"""Links that hold at once, and bytes of what is made for clients; the newest is kept whatever its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +43,26 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A file that was made for clients: where it lies, and its MD5 (hex), which they ask for."""
+    """A file that was made for clients: where it lies, its MD5 (hex), which they ask for, and its bytes."""
 
     path: str
     md5: str
+    size: int
+
+
+Make: TypeAlias = Callable[[Version, IO[bytes]], None]
+"""Writes something for clients, made of a version."""
 
 
 class Links:
     """The links of one gateway; `base` is its address, `scratch` a folder of its own."""
 
     def __init__(self, base: str, scratch: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.base, self._scratch, self._clock = base, scratch, clock
+        self.base, self._clock = base, clock
+        self._shelf = _Shelf(scratch)
         self._targets: OrderedDict[str, Target] = OrderedDict()
-        self._made: OrderedDict[str, Made] = OrderedDict()
         self._verified: dict[tuple[str, str], tuple[int, ...]] = {}
-        self._lock, self._number = Lock(), 0
+        self._lock = Lock()
 
     def find(self, name: str) -> Target | None:
         """What a link leads to, while it holds."""
@@ -72,6 +79,11 @@ class Links:
 
     def to_payload(self, registry: Registry, ref: Ref, version: Version, path: str) -> str:
         """A link to a file of a version, every byte of which is what was published; else Corrupt."""
+        self.verify(version, path)
+        return self._link(ref.resource, version.sums()[path], partial(_payload, registry, ref, path))
+
+    def verify(self, version: Version, path: str) -> None:
+        """Raise Corrupt unless a file is what was published; what has not changed since is not read again."""
         key = version.id, path
         with version.file(path) as descriptor:
             stamp = _stamp(descriptor)
@@ -79,30 +91,66 @@ class Links:
                 if digest_of(descriptor)[0] != version.sums()[path]:
                     raise Corrupt(f"{path} of {version.where} is not what was published", hint=DAMAGED)
                 self._verified[key] = stamp
-        return self._link(ref.resource, version.sums()[path], partial(_payload, registry, ref, path))
 
-    def to_made(self, key: str, file: str, make: Callable[[IO[bytes]], None]) -> tuple[str, str]:
-        """A link to what `make` writes, once for each `key`, and its MD5."""
-        made = self._made.get(key) or self._make(key, make)
-        return self._link(file, made.md5, partial(opened_file, made.path)), made.md5
+    def to_made(self, registry: Registry, ref: Ref, file: str, what: str, make: Make) -> tuple[str, str]:
+        """A link to what `make` writes of a version, and its MD5; `what` tells it from other things made of that."""
+        opened = partial(self._opened, registry, ref, what, make)
+        with registry.opened(ref) as version:
+            made = self._shelf.made(f"{what} {version.id}", partial(make, version))
+        return self._link(file, made.md5, opened), made.md5
 
-    def _make(self, key: str, make: Callable[[IO[bytes]], None]) -> Made:
+    @contextmanager
+    def _opened(self, registry: Registry, ref: Ref, what: str, make: Make) -> Iterator[int]:
+        """What was made, for who may see the version still; made anew where it had to give way to others."""
+        with registry.opened(ref) as version, ExitStack() as stack:
+            for last in (False, False, True):
+                made = self._shelf.made(f"{what} {version.id}", partial(make, version))
+                try:
+                    descriptor = stack.enter_context(opened_file(made.path))
+                    break
+                except FileNotFoundError:  # it gave way just now
+                    if last:
+                        raise
+            yield descriptor
+
+
+class _Shelf:
+    """What was made for clients, once for each key, the newest of it as far as there is room."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._numbers, self._lock = folder, count(), Lock()
+        self._made: OrderedDict[str, Made] = OrderedDict()
+        self._locks: dict[str, Lock] = {}
+
+    def made(self, key: str, write: Callable[[IO[bytes]], None]) -> Made:
+        """What `write` writes, or wrote."""
         with self._lock:
-            self._number += 1
-            path = f"{self._scratch}/{self._number}"
+            only_one = self._locks.setdefault(key, Lock())
+        with only_one:
+            made = self._made.get(key)
+            if made is None:
+                made = self._write(f"{self._folder}/{next(self._numbers)}", write)
+            with self._lock:
+                self._made[key] = made
+                self._made.move_to_end(key)
+                self._make_room()
+        return made
+
+    def _write(self, path: str, write: Callable[[IO[bytes]], None]) -> Made:
         try:
             with os.fdopen(Pen().open_new(path, 0o600), "w+b") as file:
-                make(file)
+                write(file)
+            return Made(path=path, md5=_md5(path), size=os.stat(path).st_size)
         except BaseException:
             Pen().unlink(path)
             raise
-        made = Made(path=path, md5=_md5(path))
-        with self._lock:
-            self._made[key] = made
-            old = self._made.popitem(last=False)[1] if len(self._made) > _MOST_MADE else None
-        if old is not None:  # who has it open reads it to its end
+
+    def _make_room(self) -> None:
+        """Let the oldest give way; who has it open reads it to its end."""
+        while len(self._made) > 1 and sum(each.size for each in self._made.values()) > _ROOM:
+            key, old = self._made.popitem(last=False)
+            self._locks.pop(key, None)
             Pen().unlink(old.path)
-        return made
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The one page of the gateway: who logs in? In `lhub run` a namespace is asked for, behind `lhub serve` a token."""
+"""The one page of the gateway, behind `lhub serve`: a person shows a token, and a program that waits gets it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from html import escape
 
 from starlette.responses import HTMLResponse, Response
 
-from lhub.gateway.sessions import Typist
-
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>lhub</title>
 <style>body{{font:16px sans-serif;max-width:34em;margin:4em auto}}input{{font:inherit;width:100%;margin:.5em 0}}</style>
 <h1>lhub</h1><p>{text}</p>{form}</html>"""
-_FORM = """<form method="post"><label>{label}<input name="who" type="{kind}" value="{value}" autofocus></label>
+_FORM = """<form method="post"><label>A token (lhub token create)<input name="token" type="password" autofocus></label>
 <button>Log in</button></form>"""
 _HEADERS = {
     "Content-Security-Policy": (
@@ -22,14 +20,10 @@ _HEADERS = {
 }
 
 
-def form(typist: Typist | None, *, said: str = "") -> Response:
+def form(said: str = "") -> Response:
     """Ask; `said` is why the last answer did not do."""
-    if typist is None:
-        asked = _FORM.format(label="A token (lhub token create)", kind="password", value="")
-    else:
-        asked = _FORM.format(label="Your namespace", kind="text", value=escape(typist.account))
     text = said or "A program on this machine asks to log in as you."
-    return page(text, asked, code=400 if said else 200)
+    return page(text, _FORM, code=400 if said else 200)
 
 
 def page(text: str, asked: str = "", *, code: int = 200) -> Response:

@@ -85,9 +85,11 @@ def server_of(application: Any) -> Any:
         interface="asgi3",
         proxy_headers=False,
         log_config=None,
+        log_level="critical",  # what breaks in a call is an answer, and told by us
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=_HEADERS,
     )
     return uvicorn.Server(config)

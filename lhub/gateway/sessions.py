@@ -1,7 +1,7 @@
 """Who has logged in to this gateway, for as long as it lives: nothing of it is kept on a disk.
 
-`jina auth login` asks for a page where a person says who he is, and waits. In `lhub run` whoever knows the gateway's
-address is the person who typed it; behind `lhub serve` he must show a token.
+In `lhub run` whoever knows the gateway's address is the person who typed it. Behind `lhub serve` `jina auth login` asks
+for a page on which a person shows a token, and waits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Event, Lock
+from threading import Lock
 from time import monotonic
 
 from lhub.errors import Conflict
@@ -32,9 +32,8 @@ class Typist:
 
 @dataclass(slots=True)
 class Wish:
-    """A client that waits for a login; `token` is what it will get."""
+    """A client that waits for a login; `token` is what it will get, once somebody has shown it."""
 
-    confirmed: Event = field(default_factory=Event)
     token: str = ""
     since: float = field(default_factory=monotonic)
 
@@ -92,8 +91,11 @@ class Sessions:
         if wish is None:
             return False
         wish.token = token
-        wish.confirmed.set()
         return True
+
+    def count_waiting(self) -> int:
+        """How many clients wait for a login."""
+        return len(self._wishes)
 
     def give_up(self, state: str) -> None:
         """Nobody waits any more."""

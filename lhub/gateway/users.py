@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
+
+from anyio import move_on_after, sleep
 
 from lhub.gateway.answers import Answer, Unauthorized, done, told
 from lhub.gateway.calls import Call, Method
-from lhub.gateway.sessions import PATIENCE
+from lhub.gateway.sessions import PATIENCE, Wish
 from lhub.moments import timestamp
+from lhub.names import parse_namespace
 from lhub.tokens import DAYS
+
+_PAUSE = 0.1
 
 
 def whoami(call: Call) -> Answer:
@@ -34,25 +39,35 @@ def dismiss(call: Call) -> Answer:
 
 
 def authorize(call: Call) -> Answer:
-    """A login: the page where a person confirms it, then what the client exchanges for a token."""
+    """A login, and what the client exchanges for a token.
+
+    In `lhub run` it is `lhub login`: who knows the gateway's address is who typed it. That address goes into no link,
+    for the clients open one by a program whose words everybody on the machine can read.
+    """
     call.fields()  # of what the client says nothing is needed
     typist = call.sessions.typist
-    namespace = typist.namespace() if typist is not None else None
-    if namespace is not None:  # who knows the address of this gateway is who typed `lhub run`
-        return told(iter([_authorized(call, call.sessions.issue(namespace), "known")]))
-    state, wish = call.sessions.wish()
+    if typist is None:
+        return told(_on_a_page(call, *call.sessions.wish()))
+    namespace = typist.namespace()
+    if namespace is None:
+        namespace = parse_namespace(typist.account)
+        typist.login(namespace)
+    return told(iter([_authorized(call, call.sessions.issue(namespace), "known")]))
 
-    def lines() -> Iterator[Mapping[str, Any]]:
-        try:
-            yield {"event": "redirect", "data": {"redirectTo": f"{call.links.base}/login/{state}"}}
-            if wish.confirmed.wait(PATIENCE):
-                yield _authorized(call, wish.token, state)
-            else:
-                yield {"event": "error", "data": "nobody confirmed the login in ten minutes"}
-        finally:
-            call.sessions.give_up(state)
 
-    return told(lines())
+async def _on_a_page(call: Call, state: str, wish: Wish) -> AsyncIterator[Mapping[str, Any]]:
+    """Wait for a person to show a token on a page; in the event loop, for nothing else ends with who hangs up."""
+    try:
+        yield {"event": "redirect", "data": {"redirectTo": f"{call.links.base}/login/{state}"}}
+        with move_on_after(PATIENCE):
+            while not wish.token:
+                await sleep(_PAUSE)
+        if wish.token:
+            yield _authorized(call, wish.token, state)
+        else:
+            yield {"event": "error", "data": "nobody confirmed the login in ten minutes"}
+    finally:
+        call.sessions.give_up(state)
 
 
 def _authorized(call: Call, token: str, state: str) -> Mapping[str, Any]:

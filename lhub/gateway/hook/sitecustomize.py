@@ -1,8 +1,8 @@
 """Gives the clients of Jina's cloud a cache of one caller's own, in every Python that `lhub run` starts.
 
 jina-hubble-sdk and docarray keep what they pulled below ~/.cache, whoever asked, and have no setting for that. When one
-of the two modules that say where has been loaded, it is told another place; all else stays as it is. Any Python that
-the clients know runs this file, so it is written for old ones and imports nothing of lhub.
+of the two modules that say where has been loaded, it is told another place; all else stays as it is. Any Python runs
+this file, so it is written for old ones and imports nothing of lhub.
 """
 
 import os
@@ -12,7 +12,7 @@ _PLACES = {"hubble.executor.helper": "LHUB_JINA_CACHE", "docarray.helper": "DOCA
 """The modules, and the variables that say where; the second is docarray's own, which knows it since 0.30."""
 
 
-class _Finder:
+class _Finder(object):
     """Finds nothing itself: it waits for the two modules."""
 
     def find_spec(self, name, path=None, target=None):
@@ -29,7 +29,7 @@ class _Finder:
         return None
 
 
-class _Loader:
+class _Loader(object):
     """Loads a module, then tells it where its cache is."""
 
     def __init__(self, loader, place):
@@ -46,7 +46,16 @@ class _Loader:
             module.__cache_path__ = os.environ.get(self._place, module.__cache_path__)
 
     def __getattr__(self, name):
+        if name.startswith("_"):  # of one that is being copied
+            raise AttributeError(name)
         return getattr(self._loader, name)
+
+
+def _behind():
+    """The places in which one would be found without this one: those behind it, for another may stand before."""
+    own = os.path.dirname(os.path.abspath(__file__))
+    places = [os.path.abspath(place or os.curdir) for place in sys.path]
+    return sys.path[places.index(own) + 1 :] if own in places else sys.path
 
 
 def _next():
@@ -54,15 +63,27 @@ def _next():
     import importlib.machinery
     import importlib.util
 
-    own = os.path.dirname(os.path.abspath(__file__))
-    others = [place for place in sys.path if os.path.abspath(place or os.curdir) != own]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", _behind())
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
         sys.modules["sitecustomize"] = module
         spec.loader.exec_module(module)
 
 
-if os.environ.get("LHUB_JINA_CACHE"):
-    sys.meta_path.insert(0, _Finder())
-_next()
+def _next_of_old():
+    """The same for Python 2."""
+    import imp
+
+    try:
+        found = imp.find_module("sitecustomize", _behind())
+    except ImportError:
+        return
+    imp.load_module("sitecustomize", *found)
+
+
+if sys.version_info < (3, 4):
+    _next_of_old()
+else:
+    if os.environ.get("LHUB_JINA_CACHE"):
+        sys.meta_path.insert(0, _Finder())
+    _next()
