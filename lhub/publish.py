@@ -243,7 +243,7 @@ def _begin(session: Session, order: Order) -> _Going:
     _tell_ignored(session, packing)
     found, fault = _recognised(packing) if order.documents is None else (_ARRAY, None)
     if order.kind not in (None, found.kind):
-        raise UsageError(f"what was sent is {found.kind}, not {order.kind}", hint="nothing was changed")
+        raise UsageError(f"{order.path} is of kind {found.kind}, not {order.kind}", hint="nothing was changed")
     for warning in found.warnings:
         session.notes(warning)
     _refuse_unset(found, order)

@@ -166,13 +166,15 @@ class Registry:
         show_progress: bool = False,
         whole: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        kind: str | None = None,
         telling: Callable[[Event], None] = lambda event: None,
     ) -> Pushed:
         """Push a folder, a file, or documents; see `lhub.push`.
 
         With `detach` the push goes on in a process of its own once nothing is left to refuse early; what it does is
         told by `build(task_id)`. `telling` is called with each event of its task as it comes. With `whole` nothing of
-        a folder is left out by an ignore list. `metadata` is a JSON object that the manifest keeps.
+        a folder is left out by an ignore list. `metadata` is a JSON object that the manifest keeps. UsageError when it
+        turns out to be of another `kind` than the one that is asked for.
         """
         import lhub.publish as publish  # with pathspec and filelock, which readers do not need
 
@@ -192,6 +194,7 @@ class Registry:
             show_progress=show_progress,
             whole=whole,
             metadata=_json(metadata),
+            kind=kind,
             telling=telling,
         )
         return publish.push(self.session, order)

@@ -24,7 +24,7 @@ from lhub.lock import held
 from lhub.manifest import FORMAT, SMALL, check_format, read_yaml, to_yaml
 from lhub.moments import timestamp
 from lhub.names import is_name
-from lhub.opening import GONE, HIDDEN, digest_text, open_file, read_open
+from lhub.opening import GONE, HIDDEN, digest_text, open_file, read_open, see_single
 from lhub.session import Session
 from lhub.spaces import claim
 
@@ -205,6 +205,7 @@ def _read(session: Session, folder: NamespaceFolder) -> list[Token]:
                 f"{folder.tokens} is not the namespace owner's alone, so it lets nobody in",
                 hint="its owner looks who put it there, and removes it",
             )
+        see_single(descriptor, folder.tokens)  # by a hard link it could be that of another namespace
         document = read_yaml(read_open(descriptor, folder.tokens, limit=SMALL), folder.tokens)
     finally:
         os.close(descriptor)

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 
 import lhub.archive
 from lhub.disk import Pen
+from lhub.errors import NotFound
 from lhub.gateway import answers
 from lhub.gateway.app import METHODS
 from lhub.gateway.caches import ClientCache
@@ -144,7 +145,9 @@ def test_a_login_behind_serve_takes_a_token_and_gives_it(client: Client, nobody:
     waiting.join(20)
     assert [line["event"] for line in told] == ["redirect", "authorize"]
     granted = nobody.json("user.identity.grant.auto", told[-1]["data"]).data
-    assert (granted["token"], granted["user"]["name"]) == (made.token, "alice")
+    assert (granted["token"] == made.token, granted["user"]["name"]) == (False, "alice")
+    assert nobody.by(granted["token"]).call("user.session.dismiss").code == 200
+    assert [nobody.by(each).call("user.identity.whoami").code for each in (granted["token"], made.token)] == [401, 200]
     assert nobody.json("user.identity.grant.auto", told[-1]["data"]).refusal == (401, 40103)
     assert nobody.ask("GET", page).code == 404
 
@@ -884,6 +887,33 @@ def test_all_faults_of_an_executor_are_told_at_once(client: Client, registry: Re
     assert {"gone.py", "config.yml"} <= set(re.findall(r"[a-z]+\.[a-z]+", reply.json["readableMessage"]))
     assert reply.json["readableMessage"].startswith("the archive is no Executor that can be pushed")
     assert registry.list() == []
+
+
+def test_what_is_no_executor_is_not_published_as_files(client: Client, registry: Registry) -> None:
+    for files in ({"notes.txt": "x"}, {"manifest.yml": "name: X\n"}):
+        reply = client.push("X", files)
+        assert (reply.refusal, "the archive is of kind files" in reply.json["readableMessage"]) == ((400, 40001), True)
+    assert registry.list() == []
+
+
+@pytest.mark.parametrize("filename", ["executor", "lock", "files", "../x", "archive.zip"])
+def test_an_archive_may_be_called_anything(client: Client, filename: str) -> None:
+    form = [("id", "Hello"), ("file", filename, zipped(HELLO))]
+    assert client.multipart("executor.push", form).lines[-1]["type"] == "complete"
+
+
+def test_a_build_without_a_namespace_is_found_by_who_is_logged_in_too(client: Client, nobody: Client) -> None:
+    nobody.push("Hello", HELLO)
+    assert len(client.form("executor.listAsyncTasks", id="Hello").data) == 1
+
+
+def test_an_upload_that_was_deleted_at_once_was_an_upload(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(self: Registry, ref: object) -> None:
+        raise NotFound("it is not here")
+
+    monkeypatch.setattr(Registry, "show", gone)
+    told = client.upload("alice/x", ARRAY).data
+    assert (told["name"], told["visibility"], len(told["commit"]["id"])) == ("alice/x", "public", 64)
 
 
 def test_no_line_of_a_stream_is_blank_and_it_ends_with_its_end(client: Client) -> None:

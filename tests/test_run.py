@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -200,6 +201,21 @@ def test_the_address_and_the_token_end_with_the_command(alice: Shell) -> None:
     assert told["JINA_AUTH_TOKEN"] not in str(Registry(alice.home / ".lhub/registry", namespace="alice").tokens())
 
 
+def test_the_port_is_nobody_else_s_while_a_child_of_the_command_lives(alice: Shell) -> None:
+    code = "(sleep 20 >/dev/null 2>&1 & echo $! $JINA_HUBBLE_REGISTRY)"
+    child, base = alice("run", "sh", "-c", code).out.split()
+    port = int(base.split(":")[2].split("/")[0])
+    try:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", port))
+            other.listen()
+        with pytest.raises(OSError, match="refused"):
+            Client(base=base).call("user.identity.whoami")
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+
+
 def test_a_proxy_is_not_asked_for_it() -> None:
     for name in ("NO_PROXY", "no_proxy"):
         told = surroundings({name: "example.com"}, base="b", token="t", home="h", jina="j", docarray="d")
@@ -376,6 +392,29 @@ def test_without_the_extra_a_sentence_says_what_to_install(alice: Shell, tmp_pat
     for words in (["run", "true"], ["serve"]):
         answer = alice(*words, PYTHONPATH=str(stub))
         assert (answer.code, "pip install 'lhub[serve]'" in answer.err) == (9, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_of_the_machine_needs_a_token(alice: Shell) -> None:
+    alice("push", write_tree(alice.cwd, {"x.txt": "x"}) / "x.txt", "alice/x", check=True)
+    token = alice("token", "create", "--json", check=True).json["token"]
+    code = """
+import encodings.idna, os, sys, urllib.error, urllib.request
+os.setuid(65534)
+asked = urllib.request.Request(sys.argv[1] + "/v2/rpc/artifact.getDownloadUrl?name=alice/x")
+if sys.argv[2:]:
+    asked.add_header("Authorization", "token " + sys.argv[2])
+try:
+    print(urllib.request.urlopen(asked).status)
+except urllib.error.HTTPError as error:
+    print(error.code, "ask him for a token" in error.read().decode())
+"""
+    with serving(alice) as (base, _):
+        for words, said in (((), "401 True\n"), ((token,), "200\n")):
+            program = [sys.executable, "-c", code, base, *words]
+            done = subprocess.run(program, capture_output=True, text=True, check=False)
+            assert done.stdout == said, done.stderr
+        assert Client(base=base).call("artifact.getDownloadUrl?name=alice/x", verb="GET").code == 200
 
 
 @pytest.mark.slow

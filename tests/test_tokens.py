@@ -147,6 +147,13 @@ def test_a_link_in_its_place_is_not_read(registry: Registry, tmp_path: Path) -> 
     assert registry.holder(made.token) is None
 
 
+def test_the_file_of_another_namespace_by_a_hard_link_lets_nobody_in(registry: Registry) -> None:
+    made = registry.create_token()
+    as_caller(registry, "aaa").login("aaa")
+    os.link(registry.root / "alice/.tokens.yaml", registry.root / "aaa/.tokens.yaml")
+    assert registry.holder(made.token) is None
+
+
 def test_many_made_at_once_are_all_there(registry: Registry) -> None:
     threads = [threading.Thread(target=registry.create_token, args=(f"t{n}",)) for n in range(8)]
     for thread in threads:

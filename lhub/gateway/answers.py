@@ -10,6 +10,8 @@ KeyError instead of the sentence.
 from __future__ import annotations
 
 import errno
+import sys
+import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +94,9 @@ def told(lines: Iterator[Mapping[str, Any] | None] | AsyncIterator[Mapping[str, 
 
 
 def failed(error: Exception, *, caller: str | None) -> Answer:
-    """What went wrong, for the client and for the person before it."""
+    """What went wrong, for the client and for the person before it; a fault of our own is told on stderr as well."""
+    if not isinstance(error, (LhubError, OSError)):
+        traceback.print_exception(error, file=sys.stderr)
     code, status = _numbers(error, caller)
     said = sentence(error)
     body = {"code": code, "status": status, "message": said, "readableMessage": said, "data": {}}
@@ -121,11 +125,6 @@ def _numbers(error: Exception, caller: str | None) -> tuple[int, int]:
     if isinstance(cause, OSError) and cause.errno in _SHUT:
         return 403, 40301
     return 500, 50001
-
-
-def is_ours(error: Exception) -> bool:
-    """Whether an error is a sentence for the caller, and nothing that a developer should see."""
-    return isinstance(error, (LhubError, OSError))
 
 
 def plain(text: str) -> str:

@@ -6,8 +6,6 @@ What is done with a call blocks, so it is done in threads; here is all that wait
 from __future__ import annotations
 
 import json
-import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -30,13 +28,14 @@ import lhub.gateway.executors as executors
 import lhub.gateway.users as users
 from lhub.archive import TooLarge
 from lhub.errors import Conflict, Denied, LhubError, UsageError
-from lhub.gateway.answers import Answer, Broken, NoSuchCall, Unauthorized, WrongWay, failed, is_ours, sentence
+from lhub.gateway.answers import Answer, Broken, NoSuchCall, Unauthorized, WrongWay, failed, sentence
 from lhub.gateway.caches import ClientCache
 from lhub.gateway.calls import Call, Method
 from lhub.gateway.downloads import download
 from lhub.gateway.forms import MOST_FIELDS, read_fields
 from lhub.gateway.links import Links
 from lhub.gateway.page import form, page
+from lhub.gateway.peers import is_own
 from lhub.gateway.sessions import Sessions
 from lhub.registry import Registry
 from lhub.tokens import digest_of_token
@@ -54,12 +53,13 @@ _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request as it came: its headers, and its body piece by piece."""
+    """A request as it came: its headers, its body piece by piece, and the two ends of the connection."""
 
     authorization: str | None
     kind: str
     query: str
     pieces: Iterator[bytes]
+    ends: tuple[tuple[str, int], tuple[str, int]]
 
 
 @dataclass(kw_only=True)
@@ -87,10 +87,12 @@ class Gateway:
         return name
 
     def shown(self, body: bytes) -> str:
-        """The token that a person has shown in the form; Denied, UsageError for what is none."""
+        """A token for who waits, by the one that a person has shown; Denied, UsageError for what is none.
+
+        It ends with the gateway, or a logout: who waits may not be whom the person believes.
+        """
         token = read_fields("application/x-www-form-urlencoded", iter([body]), "").wanted("token").strip()
-        self.caller(token)
-        return token
+        return self.sessions.issue(self.caller(token))
 
     def answer(self, method: Method, asked: Asked) -> Answer:
         """Answer a call; every failure is an answer too."""
@@ -98,6 +100,8 @@ class Gateway:
         try:
             token = _token(asked.authorization) if not method.guest else None
             caller = self.caller(token) if token is not None else None
+            if caller is None and not method.guest:
+                self._refuse_stranger(*asked.ends)
             notes: list[str] = []
             registry = self.registry.logged_in(caller, notes=notes.append)
             stack.enter_context(self._room(caller) if method.upload else nullcontext())
@@ -117,11 +121,17 @@ class Gateway:
         except ClientDisconnect:
             raise
         except Exception as error:
-            if not is_ours(error):
-                traceback.print_exception(error, file=sys.stderr)
             return failed(error, caller=caller)
         finally:
             stack.close()
+
+    def _refuse_stranger(self, client: tuple[str, int], server: tuple[str, int]) -> None:
+        """Refuse other users of the machine without a token; who knows the address of `lhub run` is who typed it."""
+        if self.sessions.typist is None and not is_own(client, server):
+            raise Unauthorized(
+                "this gateway belongs to another user of the machine, who answers his own programs without a token",
+                hint="ask him for a token (lhub token create), or start your own: lhub serve",
+            )
 
     @contextmanager
     def _room(self, caller: str | None) -> Iterator[None]:
@@ -183,6 +193,7 @@ class _Doors:
                 kind=request.headers.get("content-type", ""),
                 query=request.url.query,
                 pieces=_from_loop(batches) if method.upload else iter([await _whole(request)]),
+                ends=(request.scope["client"], request.scope["server"]),
             )
             answer = await run_sync(partial(self.gateway.answer, method, asked))
             if method.upload and answer.code >= 400:

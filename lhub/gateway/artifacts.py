@@ -24,6 +24,7 @@ from lhub.kinds.streamed import is_streamed, restream
 from lhub.manifest import METADATA
 from lhub.moments import timestamp
 from lhub.names import Ref
+from lhub.orders import Pushed
 from lhub.renaming import Taken, new_name
 from lhub.shelf import Listed, Shown
 from lhub.store import DAMAGED, Version
@@ -42,15 +43,7 @@ def _found(call: Call, fields: Fields) -> Ref:
     given = fields.text("id") or fields.text("name")
     if given is None:
         raise UsageError("neither id nor name is given")
-    ref = ref_of(given)
-    if ref.namespace is not None or call.caller is None:
-        return _artifact(call, ref)
-    try:
-        return _artifact(call, replace(ref, namespace=call.caller))
-    except NotFound:
-        with suppress(NotFound):
-            return _artifact(call, ref)
-        raise
+    return call.own_first(ref_of(given), partial(_artifact, call))
 
 
 def _artifact(call: Call, ref: Ref) -> Ref:
@@ -69,6 +62,8 @@ def upload(call: Call) -> Answer:
         sent = receive(call, stack)
         name = sent.fields.text("id") or sent.fields.text("name")
         array = sent.fields.text("type") == _ARRAY
+        if array and name is None:
+            raise UsageError("an array of documents has no name", hint=f"push it as {caller}/NAME")
         ref = ref_of(name) if name is not None else Ref(resource=f"artifact-{os.urandom(6).hex()}")
         if not array and ref.namespace is None:
             ref = replace(ref, namespace=caller)
@@ -79,8 +74,17 @@ def upload(call: Call) -> Answer:
             metadata=None if array else sent.fields.mapping("metaData"),
             kind="docarray" if array else None,
         )
-    shown = call.registry.show(replace(ref_of(pushed.name), version=pushed.version))
-    return done(_told(shown, sent.fields.text("name")))
+    return done(_told_of(call, pushed, sent.fields.text("name")))
+
+
+def _told_of(call: Call, pushed: Pushed, asked: str | None) -> Mapping[str, Any]:
+    """What was pushed; of what somebody has deleted since, what the push itself told."""
+    ref = ref_of(pushed.name)
+    try:
+        return _told(call.registry.show(replace(ref, version=pushed.version)), asked)
+    except LhubError:
+        told = {"_id": identity_of(ref), "name": asked or pushed.name, "type": _TYPES[pushed.kind]}
+        return told | {"visibility": pushed.visibility, "commit": {"id": pushed.version}}
 
 
 # look

@@ -38,7 +38,8 @@ class ClientCache:
 def make_jina_cache(folder: str) -> None:
     """A folder for what jina-hubble-sdk pulls, in which it cannot keep what it was told."""
     pen = Pen()
-    pen.make_way(folder)
+    for each in (os.path.dirname(folder), folder):  # what jina pulled may be private
+        pen.make_folders([each], 0o700)
     for name in _SHELVES:
         if not os.path.lexists(f"{folder}/{name}"):
             try:

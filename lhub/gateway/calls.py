@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from lhub.errors import NotFound
 from lhub.gateway.answers import Answer, Unauthorized
 from lhub.gateway.caches import ClientCache
 from lhub.gateway.forms import Fields, Part, read_fields, read_parts
@@ -19,6 +22,8 @@ from lhub.gateway.links import Links
 from lhub.gateway.sessions import Sessions
 from lhub.names import Ref, parse_name
 from lhub.registry import Registry
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,17 @@ class Call:
         if self.caller is None:
             raise Unauthorized("nobody is logged in", hint="jina auth login, or lhub login NAME before lhub run")
         return self.caller
+
+    def own_first(self, ref: Ref, look: Callable[[Ref], _T]) -> _T:
+        """What is found under a bare name: in the caller's namespace, where he pushes it, else without one."""
+        if ref.namespace is not None or self.caller is None:
+            return look(ref)
+        try:
+            return look(replace(ref, namespace=self.caller))
+        except NotFound:
+            with suppress(NotFound):
+                return look(ref)
+            raise
 
 
 @dataclass(frozen=True, kw_only=True)

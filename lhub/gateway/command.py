@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,10 +50,10 @@ def run(registry: Registry, command: Sequence[str]) -> int:
             base=f"{address}{prefix}",
             token=token,
             home=home,
-            jina=_jina_cache(registry, otherwise=f"{home}/jina"),
+            jina=_jina_cache(registry, otherwise=f"{home}/clients/jina"),
             docarray=docarray,
         )
-        return _ended(command, environment)
+        return _ended(command, environment, bound)
 
 
 def surroundings(
@@ -122,10 +123,15 @@ def _jina_cache(registry: Registry, *, otherwise: str) -> str:
 # the command
 
 
-def _ended(command: Sequence[str], environment: Mapping[str, str]) -> int:
+def _ended(command: Sequence[str], environment: Mapping[str, str], bound: socket.socket) -> int:
+    """The exit code of the command.
+
+    It holds the socket as well: what it leaves behind goes on asking that port, and who had it then could answer with
+    code.
+    """
     with _signals() as passed_on:
         try:
-            process = subprocess.Popen(list(command), env=dict(environment))
+            process = subprocess.Popen(list(command), env=dict(environment), pass_fds=(bound.fileno(),))
         except FileNotFoundError:
             raise _Unstarted(f"{command[0]} is not found", 127) from None
         except OSError as error:

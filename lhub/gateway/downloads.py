@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
 
+from anyio import fail_after
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from lhub.gateway.links import Target
-from lhub.opening import PIECE
 
+_PIECE = 256 << 10
+_PATIENCE = 60.0
+"""Seconds that a client may let pass before it reads on."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -68,7 +72,7 @@ def _asked(request: Request, target: Target, size: int) -> tuple[int, int] | Non
 
 async def _pieces(descriptor: int, start: int, end: int) -> AsyncIterator[bytes]:
     while start < end:
-        piece = await run_sync(partial(os.pread, descriptor, min(PIECE, end - start), start))
+        piece = await run_sync(partial(os.pread, descriptor, min(_PIECE, end - start), start))
         if not piece:  # it is shorter than it was: the connection breaks off, and the client sees that
             raise OSError("the file ended early")
         start += len(piece)
@@ -82,8 +86,12 @@ class _Sent(StreamingResponse):
         super().__init__(content, **asked)  # type: ignore[arg-type]
         self._close = close
 
-    async def __call__(self, scope: object, receive: Callable[[], Awaitable[object]], send: object) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def patient(message: Message) -> None:
+            with fail_after(_PATIENCE):  # who fetches and does not read keeps a file open
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+            await super().__call__(scope, receive, patient)
         finally:
             self._close()

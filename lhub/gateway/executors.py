@@ -6,7 +6,6 @@ import queue
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from hashlib import md5
 from itertools import chain
 from threading import Thread
@@ -15,7 +14,7 @@ from typing import Any
 from lhub.archive import MOST_ZIPPED, pack, unpack
 from lhub.builds import Event
 from lhub.errors import BuildFailed, LhubError, UsageError
-from lhub.gateway.answers import Answer, Broken, done, failed, plain, sentence, told
+from lhub.gateway.answers import Answer, Broken, done, failed, plain, told
 from lhub.gateway.calls import Call, Method, identity_of, ref_of
 from lhub.gateway.forms import Fields
 from lhub.gateway.uploads import Upload, receive
@@ -34,6 +33,7 @@ _SUBJECTS = {
     "push": "createExecutor",
 }
 """What the clients call the steps of a push."""
+_ARCHIVE = "archive.zip"
 _TICK = 1.0
 """Seconds without a word after which is looked whether anybody listens still."""
 _NO_IMAGE = "no container image is built here, so {} was left aside"
@@ -47,25 +47,16 @@ def push(call: Call) -> Answer:
     """A new version: the form's archive, unpacked, pushed as `lhub push` pushes a folder."""
     with ExitStack() as stack:
         hasher = md5(usedforsecurity=False)
-        upload = receive(call, stack, most=MOST_ZIPPED, also=hasher.update)
+        upload = receive(call, stack, name=_ARCHIVE, most=MOST_ZIPPED, also=hasher.update)
         wanted = upload.fields.text("md5sum")
         if wanted is not None and wanted.lower() != hasher.hexdigest():
             raise Broken("the archive is not the one whose MD5 was sent", hint="send it again")
         asked = _asked(upload.fields)
         folder = upload.inbox.sub("executor")
         unpack(upload.inbox.pen, upload.file.path, folder)
-        pushing = _Pushing(call, upload, partial(_pushed, call, folder, asked))
+        pushing = _Pushing(call, upload, folder, asked)
         pushing.begin(stack.pop_all())
         return told(pushing.lines())
-
-
-def _pushed(call: Call, folder: str, asked: Mapping[str, Any], *, telling: Callable[[Event], None]) -> Pushed:
-    """Push the folder; who sent it knows it by another name than ours."""
-    try:
-        return call.registry.push(folder, telling=telling, **asked)
-    except LhubError as error:
-        error.args = (str(error).replace(folder, "the archive"),)
-        raise
 
 
 def _asked(fields: Fields) -> dict[str, Any]:
@@ -82,6 +73,7 @@ def _asked(fields: Fields) -> dict[str, Any]:
         "private": bool(private),
         "build_env": build_env,
         "whole": True,
+        "kind": "executor",
     }
     return asked | ({"name": name} if secret is None else {"force_update": name, "secret": secret})
 
@@ -93,8 +85,8 @@ def _tags(text: str | None) -> list[str]:
 class _Pushing:
     """A push that goes on in a thread of its own, and is told line by line."""
 
-    def __init__(self, call: Call, upload: Upload, work: Callable[..., Pushed]) -> None:
-        self.call, self.work = call, work
+    def __init__(self, call: Call, upload: Upload, folder: str, asked: Mapping[str, Any]) -> None:
+        self.call, self.folder, self.asked = call, folder, asked
         self.secret = upload.fields.text("secret")
         self.verbose = bool(upload.fields.flag("verbose"))
         self.unbuilt = [word for name, word in _IMAGE_FIELDS.items() if upload.fields.text(name) not in (None, "False")]
@@ -112,11 +104,18 @@ class _Pushing:
         end: Pushed | Exception | None = None
         try:
             with stack:
-                end = self.work(telling=self._tell)
+                end = self.call.registry.push(self.folder, telling=self._tell, **self.asked)
+        except LhubError as error:
+            error.args, error.hint = (self._theirs(str(error)),), self._theirs(error.hint)
+            end = end or error
         except Exception as error:  # told in the last line; published it is, if only the inbox could not be emptied
             end = end or error
         finally:
             self.said.put(end or BuildFailed("the push was broken off"))
+
+    def _theirs(self, words: str) -> str:
+        """A sentence in the words of who sent the archive, who knows nothing of our folder."""
+        return words.replace(self.folder, "the archive")
 
     def _tell(self, event: Event) -> None:
         if (line := _push_line(event, verbose=self.verbose)) is not None:
@@ -137,7 +136,7 @@ class _Pushing:
         yield self._end(said)
 
     def _warnings(self, pushed: Pushed) -> Iterator[str]:
-        yield from dict.fromkeys((*self.call.notes, *pushed.warnings))
+        yield from map(self._theirs, dict.fromkeys((*self.call.notes, *pushed.warnings)))
         if self.unbuilt:
             yield _NO_IMAGE.format(", ".join(self.unbuilt))
 
@@ -201,9 +200,7 @@ def _tags_of(shown: Shown, asked: str | None) -> list[str]:
 def list_tasks(call: Call) -> Answer:
     """The newest build of an Executor."""
     ref = ref_of(call.fields().wanted("id"))
-    if ref.namespace is None and call.caller is not None:
-        ref = replace(ref, namespace=call.caller)
-    watched = call.registry.build(ref.name)
+    watched = call.own_first(ref, lambda each: call.registry.build(each.name))
     return done([{"_id": watched.task, "name": ref.resource}])
 
 
@@ -231,8 +228,8 @@ def _progress_lines(
                 data = {"type": kind, "subject": _SUBJECTS.get(event["subject"], "createExecutor"), "payload": text}
                 yield {"type": "progress", "data": {"sn": number, "dt": event["time"], "data": data}}
         yield _report(call, task, look())
-    except (LhubError, OSError) as error:
-        yield {"type": "error", "message": plain(sentence(error))}
+    except Exception as error:  # the last line tells it, whatever it is
+        yield {"type": "error", "message": plain(failed(error, caller=call.caller).body["message"])}
 
 
 def _report(call: Call, task: str, build: Any) -> Line:

@@ -90,6 +90,8 @@ class Links:
             if self._verified.get(key) != stamp:
                 if digest_of(descriptor)[0] != version.sums()[path]:
                     raise Corrupt(f"{path} of {version.where} is not what was published", hint=DAMAGED)
+                if len(self._verified) > _MOST_LINKS:
+                    self._verified.clear()
                 self._verified[key] = stamp
 
     def to_made(self, registry: Registry, ref: Ref, file: str, what: str, make: Make) -> tuple[str, str]:
@@ -148,9 +150,7 @@ class _Shelf:
     def _make_room(self) -> None:
         """Let the oldest give way; who has it open reads it to its end."""
         while len(self._made) > 1 and sum(each.size for each in self._made.values()) > _ROOM:
-            key, old = self._made.popitem(last=False)
-            self._locks.pop(key, None)
-            Pen().unlink(old.path)
+            Pen().unlink(self._made.popitem(last=False)[1].path)
 
 
 @contextmanager

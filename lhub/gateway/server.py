@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from lhub.errors import Conflict, Denied, LhubError, ToolMissing
@@ -56,17 +57,37 @@ def see_tools() -> None:
 
 
 def _bind(port: int) -> socket.socket:
+    try:
+        return _bound(port) if port else _bound_to_any()
+    except PermissionError:
+        raise Denied(f"port {port} may not be used by you", hint="take one above 1023") from None
+    except OSError as error:
+        raise Conflict(f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one") from None
+
+
+def _bound_to_any() -> socket.socket:
+    """Bound to a free port by its number: the kernel takes back at once what it chose itself, when that is shut."""
+    for last in (*[False] * 9, True):
+        with socket.socket() as found:
+            found.bind((HOST, 0))
+            port = found.getsockname()[1]
+        try:
+            return _bound(port)
+        except OSError:
+            if last:
+                raise
+    raise AssertionError("the last turn returns or raises")
+
+
+def _bound(port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((HOST, port))
         bound.listen(128)
-    except PermissionError:
+    except OSError:
         bound.close()
-        raise Denied(f"port {port} may not be used by you", hint="take one above 1023") from None
-    except OSError as error:
-        bound.close()
-        raise Conflict(f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one") from None
+        raise
     return bound
 
 
@@ -98,6 +119,7 @@ def server_of(application: Any) -> Any:
 @contextmanager
 def beside(server: Any, bound: socket.socket) -> Iterator[None]:
     """Serve in a thread while `with` lasts."""
+    held = bound.dup()  # the server closes its own
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + _STARTS_WITHIN
@@ -111,10 +133,15 @@ def beside(server: Any, bound: socket.socket) -> Iterator[None]:
         server.should_exit = True
         server.force_exit = True  # who still reads is the command, and that has ended
         thread.join(timeout=10)
+        with held, suppress(OSError):  # refused from now on, and nobody else's while a child of the command holds it
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            held.shutdown(socket.SHUT_RDWR)
 
 
 def forever(server: Any, bound: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each who fetches something takes two
     server.run(sockets=[bound])
 
 

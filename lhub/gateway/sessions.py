@@ -15,7 +15,7 @@ from time import monotonic
 from lhub.errors import Conflict
 from lhub.tokens import digest_of_token, new_token
 
-_MOST_WAITING = 32
+_MOST_WAITING, _MOST_TOKENS = 32, 1000
 PATIENCE = 600.0
 """Seconds in which a person confirms a login."""
 
@@ -53,6 +53,8 @@ class Sessions:
         token = new_token()
         with self._lock:
             self._tokens[digest_of_token(token)] = namespace
+            while len(self._tokens) > _MOST_TOKENS:
+                self._tokens.pop(next(iter(self._tokens)))
         return token
 
     def holder(self, token: str) -> str | None:

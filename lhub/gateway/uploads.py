@@ -28,11 +28,16 @@ class Upload:
 
 
 def receive(
-    call: Call, stack: ExitStack, *, most: int | None = None, also: Callable[[bytes], None] = lambda piece: None
+    call: Call,
+    stack: ExitStack,
+    *,
+    name: str | None = None,
+    most: int | None = None,
+    also: Callable[[bytes], None] = lambda piece: None,
 ) -> Upload:
     """All of a form; its file is gone when `stack` is closed. TooLarge for a file of more than `most` bytes.
 
-    `also` is told each piece of the file.
+    It lies under `name`, or what its sender calls it. `also` is told each piece of it.
     """
     values: dict[str, list[str]] = {}
     file: Received | None = None
@@ -44,7 +49,7 @@ def receive(
             raise Broken("a form has one file, and it is called file")
         else:
             inbox = stack.enter_context(call.registry.inbox())
-            file = inbox.receive(_counted(part.pieces, also, most), _safe(part.filename))
+            file = inbox.receive(_counted(part.pieces, also, most), name or _safe(part.filename))
     if file is None or inbox is None:
         raise UsageError("the form has no file")
     return Upload(fields=Fields(values=values), file=file, inbox=inbox)
