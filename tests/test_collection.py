@@ -1269,6 +1269,7 @@ def test_a_verification_beside_pushes_raises_no_false_alarm(shelf: Shelf, tmp_pa
     assert together(push, verify) == [0, 0]
 
 
+@pytest.mark.slow
 def test_pushers_pullers_taggers_verifiers_and_a_collector_disturb_each_other_not(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,6 +299,7 @@ SHAPES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_mebibyte_of_lines_is_compared_in_a_moment(nowhere: Registry, tmp_path: Path, shape: str) -> None:
     """A vocabulary is such a text; and a text that was made for it must not hold anybody up."""

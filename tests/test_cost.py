@@ -86,6 +86,7 @@ def cpu(words: list[str], shell: Shell, environment: dict[str, str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.slow
 def test_a_reader_costs_at_most_half_more_than_click_alone(small: Shell, tmp_path: Path) -> None:
     environment = {**small.environment(PYTHONPYCACHEPREFIX=str(tmp_path / "bytecode"))}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -116,7 +116,7 @@ def leftovers(registry: Registry) -> list[str]:
 # a reader beside writers
 
 
-@pytest.mark.parametrize("way", ["pull", "path"])
+@pytest.mark.parametrize("way", ["pull", pytest.param("path", marks=pytest.mark.slow)])
 def test_a_reader_beside_two_writers_sees_one_whole_push_or_another(
     registry: Registry, tmp_path: Path, way: str
 ) -> None:

@@ -659,6 +659,7 @@ def test_what_a_colleague_cannot_go_on_with_is_told_with_whose_it_is(team: Team,
     assert "uid-20001" in found[f"vision/X/{place}"]["problem"]
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("name", CLOSED)
 def test_its_owner_opens_it_to_his_team_and_nobody_else_does(team: Team, name: str) -> None:

@@ -917,6 +917,7 @@ LEAST = 500
 """Calls that one verb makes under its faults together."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VERBS)
 def test_each_kind_of_call_may_fail_and_the_promises_hold(fs: Any, name: str) -> None:
     with world_on(fs) as world:

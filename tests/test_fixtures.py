@@ -224,6 +224,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     return alice_at(request.param, tmp_path_factory.mktemp(request.param))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", ANSWERS, indirect=True)
 def test_a_look_changes_nothing_of_a_damaged_registry(damaged: Place) -> None:
     before = stamps(damaged.root)
@@ -268,6 +269,7 @@ def test_code_in_a_document_never_runs(broken: Place) -> None:
     assert list(broken.here.parent.rglob("pwned")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ANSWERS, indirect=True)
 def test_the_next_push_mends_or_says_why_it_cannot(broken: Place, request: pytest.FixtureRequest) -> None:
     answers = ANSWERS[request.node.callspec.params["broken"]]
@@ -282,6 +284,7 @@ def test_the_next_push_mends_or_says_why_it_cannot(broken: Place, request: pytes
         assert "damaged" not in after["list"].out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ANSWERS, indirect=True)
 def test_a_repair_mends_or_says_why_it_cannot_and_the_next_is_quiet(
     broken: Place, request: pytest.FixtureRequest

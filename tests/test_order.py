@@ -522,7 +522,8 @@ def kill(step: str) -> None:
 
 
 SLOW = ("import", "copy", "adopt", "gc", "a diary that does not read", "makes private, with tags", "makes public")
-"""Parts of the names of verbs of many steps, of which each is killed: half of the minute that all of them take."""
+SLOW += ("tag", "visibility", "delete", "without a namespace")
+"""Parts of the names of verbs of many steps, of which each is killed, or of steps that others take as well."""
 STAGES = [pytest.param(verb, marks=[pytest.mark.slow] if any(part in verb for part in SLOW) else []) for verb in VERBS]
 
 

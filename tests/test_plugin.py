@@ -76,6 +76,7 @@ def test_nothing_of_the_user_s_own_is_known(pytester: pytest.Pytester, monkeypat
     assert not (pytester.path / "mine").exists()
 
 
+@pytest.mark.slow
 def test_each_test_has_its_own_in_any_order_and_in_parallel(pytester: pytest.Pytester) -> None:
     text = """
 @pytest.mark.parametrize("number", range(4))

@@ -60,7 +60,7 @@ def environment(shell: Shell, **extra: str) -> dict[str, str]:
 # the command
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 255])
+@pytest.mark.parametrize("code", [0, 7])
 def test_the_exit_code_is_the_command_s_own(alice: Shell, code: int) -> None:
     assert python(alice, f"raise SystemExit({code})").code == code
 
@@ -222,6 +222,7 @@ def test_a_proxy_is_not_asked_for_it() -> None:
         assert told[name] == "example.com,127.0.0.1,localhost"
 
 
+@pytest.mark.slow
 def test_another_root_is_served_as_elsewhere(alice: Shell) -> None:
     code = (
         f"client.upload('alice/x', open({str(arrays() / 'DocumentArray' / 'protobuf-gzip.bin')!r}, 'rb').read()).data"
@@ -310,6 +311,7 @@ def test_a_sitecustomize_that_stood_there_is_loaded_as_well(alice: Shell, tmp_pa
     assert environment(alice, PYTHONPATH=str(own))["MINE"] == str(own / "sitecustomize.py")
 
 
+@pytest.mark.slow
 def test_two_hooks_in_a_row_load_what_stands_behind_both(alice: Shell, tmp_path: Path) -> None:
     own = write_tree(tmp_path / "own", {"sitecustomize.py": "import os; os.environ['MINE'] = __file__"})
     other = write_tree(tmp_path / "other", {"sitecustomize.py": Path(HOOK, "sitecustomize.py").read_text()})

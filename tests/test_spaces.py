@@ -197,6 +197,7 @@ def test_members_push_and_move_tags_and_only_who_made_a_resource_hides_or_delete
     assert together(partial(delete, 20001)) == [0]
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_colleague_s_unfinished_private_push_stands_in_the_way_with_a_sentence_until_it_opens(shared: Path) -> None:
     source = write_tree(shared / "source", {"weights.bin": "1"})

@@ -216,7 +216,13 @@ def missing_needs(text: str) -> str | None:
     return None if found.get(need) or (need and shutil.which(need)) else need
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda path: path.stem)
+SLOW = ("delete", "diff", "export", "selftest", "tag", "without-a-login")
+"""Stories of several seconds, of what shorter ones and the tests of the rooms tell as well."""
+
+
+@pytest.mark.parametrize(
+    "story", [pytest.param(each, id=each.stem, marks=[pytest.mark.slow] * (each.stem in SLOW)) for each in STORIES]
+)
 def test_story(story: Path, tmp_path: Path) -> None:
     text = story.read_text(encoding="utf-8")
     if missing := missing_needs(text):

@@ -408,6 +408,7 @@ def collecting(root: Path, turns: int) -> None:
         Registry(root, namespace="alice", timeout=60).gc(grace=600)
 
 
+@pytest.mark.slow
 def test_beside_pushes_untags_deletions_and_collections_nothing_is_called_damaged(
     kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
