@@ -1,6 +1,7 @@
 """Two hosts, several users, one folder: what one does the others see at once, nothing is lost, the kernel decides.
 
-Without any variable the hosts are two processes on this machine. On a cluster, or on the project's own rig:
+Without any variable the hosts are two processes on this machine (pytest -m slow). On a cluster, or on the project's
+own rig:
 
     LHUB_TEST_HOST_A="ssh nodea /mnt/team" LHUB_TEST_HOST_B="ssh nodeb /mnt/team" pytest tests/test_share.py
 
@@ -64,6 +65,7 @@ from tests.hosts import (
 )
 
 OUTSIDE = "LHUB_TEST_HOST_A" in os.environ
+pytestmark = [] if OUTSIDE else [pytest.mark.slow]
 NUMBERS = itertools.count(1)
 
 
