@@ -437,7 +437,9 @@ def test_the_list_tells_what_cloud_list_shows(client: Client) -> None:
     assert reply.json["meta"] == {"total": 2}
     assert [each["name"] for each in reply.data] == ["alice/a", "alice/b"]
     assert {"name": "Length", "value": 3} in reply.data[0]["metaData"]["summary"]
-    assert all(re.fullmatch(r"[0-9T:Z-]{20}", reply.data[0][key]) for key in ("createdAt", "updatedAt"))
+    assert all(re.fullmatch(r"[0-9T:-]{19}\.[0-9]{3}Z", reply.data[0][key]) for key in ("createdAt", "updatedAt"))
+    newest = client.json("artifact.list", {"sort": {"createdAt": -1}}).data
+    assert [each["name"] for each in newest] == ["alice/a", "alice/b"]
 
 
 def test_a_list_without_a_page_size_is_whole_and_with_one_a_page(client: Client, registry: Registry) -> None:
@@ -710,10 +712,10 @@ def test_an_id_is_of_one_resource_only_and_a_path_of_yaml_for_jina(namespace: st
 
 
 def test_files_are_found_by_their_metadata(client: Client) -> None:
-    for number in range(3):
-        artifact(client, b"x", name=f"f{number}", metaData=json.dumps({"foo": {"bar": number % 2}, "n": number}))
+    for name, number in (("f9", 9), ("f10", 10), ("f11", 11), ("huge", 10**400)):
+        artifact(client, b"x", name=name, metaData=json.dumps({"foo": {"bar": number % 2}, "n": number}))
     found = client.json("artifact.list", {"filter": {"metaData.foo.bar": 0}, "sort": {"metaData.n": -1}})
-    assert [each["name"] for each in found.data] == ["f2", "f0"]
+    assert [each["name"] for each in found.data] == ["huge", "f10"]
 
 
 def test_a_file_is_renamed_with_all_it_was(client: Client, registry: Registry) -> None:

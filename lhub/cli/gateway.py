@@ -38,7 +38,7 @@ def serve_command(ctx: click.Context, port: int, root: str | None) -> None:
     """Keep a gateway up for programs and users of this machine, until it is interrupted.
 
     It listens on 127.0.0.1 and nowhere else. A program says who it is by a token (`lhub token create`) of a namespace
-    that is yours on disk; without one it sees what is public.
+    that is yours on disk; without one your own programs are nobody, and other users' are not answered.
 
     \b
     Example:

@@ -130,9 +130,12 @@ def _value(told: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def _sortable(told: Mapping[str, Any], path: str) -> tuple[bool, str]:
+def _sortable(told: Mapping[str, Any], path: str) -> tuple[int, float, str]:
+    """Nothing first, then numbers, then all else as texts."""
     value = _value(told, path)
-    return value is not None, str(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return 1, value, ""
+    return (0, 0.0, "") if value is None else (2, 0.0, str(value))
 
 
 def _listed(line: Listed) -> dict[str, Any]:
@@ -142,8 +145,12 @@ def _listed(line: Listed) -> dict[str, Any]:
     told |= {"type": _TYPES[line.kind], "visibility": line.visibility}
     if line.kind == "docarray":
         told["metaData"] = {"summary": _summary({"length": line.length})}
-    created = line.created or line.updated
-    return told | {"createdAt": timestamp(created), "updatedAt": timestamp(line.updated)}
+    return told | {"createdAt": _moment(line.created or line.updated), "updatedAt": _moment(line.updated)}
+
+
+def _moment(seconds: float) -> str:
+    """A moment to the millisecond, by which the clients sort."""
+    return f"{(timestamp(seconds) or '').removesuffix('Z')}.{int(seconds % 1 * 1000):03}Z"
 
 
 def _told(shown: Shown, asked: str | None) -> dict[str, Any]:
