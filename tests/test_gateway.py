@@ -31,9 +31,9 @@ import lhub.archive
 from lhub.disk import Pen
 from lhub.errors import NotFound
 from lhub.gateway import answers
-from lhub.gateway.app import METHODS
 from lhub.gateway.caches import ClientCache
 from lhub.gateway.calls import identity_of, ref_of
+from lhub.gateway.desk import METHODS
 from lhub.gateway.links import HOUR, Links
 from lhub.gateway.sessions import Sessions, Typist
 from lhub.names import Ref, is_name

@@ -30,7 +30,8 @@ def answering(
     registry: Registry, address: str, sessions: Sessions, *, prefix: str = "", cache: ClientCache | None = None
 ) -> Iterator[Any]:
     """What answers at an address, as an ASGI application; what it makes for its clients goes at the end."""
-    from lhub.gateway.app import Gateway, application  # with starlette
+    from lhub.gateway.app import application  # with starlette
+    from lhub.gateway.desk import Gateway
     from lhub.gateway.links import Links
 
     with tempfile.TemporaryDirectory(prefix="lhub-") as scratch:
