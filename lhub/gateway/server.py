@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import tempfile
 import threading
@@ -140,7 +141,13 @@ def beside(server: Any, bound: socket.socket) -> Iterator[None]:
 
 
 def forever(server: Any, bound: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until a signal; it ends as a command does, so that nothing is left of what was made for clients."""
+
+    def ended(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for each in (signal.SIGTERM, signal.SIGHUP):  # uvicorn sends itself again what it was sent
+        signal.signal(each, ended)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each who fetches something takes two
     server.run(sockets=[bound])
