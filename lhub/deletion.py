@@ -10,7 +10,6 @@ A tag is deleted by removing its link; what it named is in the diary.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from dataclasses import dataclass, replace
 from lhub.change import Change, unremoved_error
 from lhub.commits import log
 from lhub.diary import Entry, replay
+from lhub.disk import TAKEN
 from lhub.errors import Conflict, Denied, NotFound, UsageError
 from lhub.layout import deleted_name, since_name
 from lhub.names import Ref, twin
@@ -29,7 +29,6 @@ from lhub.tags import Links
 
 _FAR = 1e14
 """Seconds that no clock is ahead by: in a shared trash anybody may plant a name, and one more digit is no time."""
-_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +101,7 @@ def _to_trash(session: Session, ref: Ref, locked: Change) -> None:
                 continue  # another user's of the same second, whom the sticky bit protects
             raise Denied(f"{locked.resource.name} was made by another user", hint="its maker can do this") from None
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in TAKEN:
                 raise
     raise Conflict(f"{folder.trash} is full of {ref.resource}", hint="look what is there")
 
@@ -134,7 +133,7 @@ def _restore_resource(session: Session, ref: Ref) -> Deleted:
         try:
             locked.relocate(place.path)
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in TAKEN:
                 raise
             raise taken from None
         locked.record(locked.entry("restore"))

@@ -32,6 +32,8 @@ _OURS = 16
 """Folders that lhub itself makes above what lies in a version, and a few more."""
 NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS})
 """Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
+TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+"""Answers to rename(2) of a folder that mean: something of that name stands."""
 
 
 _watches: list[Callable[[str, str], None]] = []

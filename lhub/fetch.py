@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from lhub.disk import NO_LINKS, Pen, sync_descriptor
+from lhub.disk import NO_LINKS, TAKEN, Pen, sync_descriptor
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.manifest import variables
 from lhub.names import Ref
@@ -195,7 +195,7 @@ def _put(pen: Pen, folder: str, path: str, *, aside: str, force: bool) -> None:
     try:
         pen.rename(folder, path) if force or is_folder(folder) else _name_new(pen, folder, path)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        if error.errno not in TAKEN:
             raise
         if not force:
             raise Conflict(f"{path} appeared meanwhile", hint="--force replaces it") from None

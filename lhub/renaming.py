@@ -10,17 +10,15 @@ References by the old name lead nowhere afterwards, so one with protected tags k
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import replace
 
+from lhub.disk import TAKEN
 from lhub.errors import Conflict, UsageError
 from lhub.names import Ref, parse_name
 from lhub.session import Session
 from lhub.spaces import clear_leftover
 from lhub.tags import Links
-
-_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 class Taken(Conflict):
@@ -58,7 +56,7 @@ def rename(session: Session, ref: Ref, name: str) -> str:
         try:
             locked.relocate(space.resource(wanted).path, full)
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in TAKEN:
                 raise
             raise taken from None
         locked.record(replace(locked.entry("rename"), message=f"it was {ref.name}"))

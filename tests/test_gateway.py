@@ -939,9 +939,12 @@ def test_markup_in_what_was_pushed_is_none_for_who_prints_it(client: Client) -> 
 
 
 def test_what_would_need_an_image_is_told_and_the_push_goes_on(client: Client) -> None:
-    lines = client.push("Hello", HELLO, platform="linux/arm64", buildWithNoCache="True").lines
+    files = HELLO | {"Dockerfile": "FROM scratch\n"}
+    asked = {"platform": "linux/arm64", "buildWithNoCache": "True", "dockerfile": "Dockerfile"}
+    lines = client.push("Hello", files, **asked).lines
     (warning,) = [line["message"] for line in lines if line["type"] == "warning"]
-    assert ("--platform" in warning, "--no-cache" in warning, lines[-1]["type"]) == (True, True, "complete")
+    assert all(word in warning for word in ("--platform", "--no-cache", "--dockerfile"))
+    assert lines[-1]["type"] == "complete"
 
 
 def test_a_name_with_a_namespace_is_checked_here(client: Client, bob: Client) -> None:

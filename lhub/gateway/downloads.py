@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 from anyio import fail_after
 from anyio.to_thread import run_sync
@@ -82,8 +83,8 @@ async def _pieces(descriptor: int, start: int, end: int) -> AsyncIterator[bytes]
 class _Sent(StreamingResponse):
     """A stream whose file is closed however it ends."""
 
-    def __init__(self, content: AsyncIterator[bytes], *, close: Callable[[], None], **asked: object) -> None:
-        super().__init__(content, **asked)  # type: ignore[arg-type]
+    def __init__(self, content: AsyncIterator[bytes], *, close: Callable[[], None], **asked: Any) -> None:
+        super().__init__(content, **asked)
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

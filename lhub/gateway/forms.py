@@ -178,6 +178,11 @@ class Part:
             raise UsageError(f"{clean(self.name, lines=False)[:40]} is not UTF-8") from None
 
 
+_MOMENTS = ("part_begin", "header_end", "headers_finished", "part_end", "end")
+_BYTES = ("header_field", "header_value", "part_data")
+"""What python-multipart tells of, with and without bytes."""
+
+
 class Multipart:
     """A body of parts, read one after the other as it comes (RFC 7578)."""
 
@@ -190,16 +195,11 @@ class Multipart:
             raise Broken("the form has no boundary")
         self.pieces, self.error = pieces, FormParserError
         self.events: deque[tuple[str, bytes]] = deque()
-        self.left, self.ended = MOST_FIELDS, False
-        calls: dict[str, Any] = {name: self._note(name) for name in ("part_begin", "headers_finished", "part_end")}
-        for name in ("header_field", "header_value", "part_data"):
-            calls[name] = self._data(name)
-        calls["header_end"], calls["end"] = self._note("header_end"), self._note("end")
+        self.left = MOST_FIELDS
+        calls: Any = {f"on_{name}": self._note(name) for name in _MOMENTS}
+        calls |= {f"on_{name}": self._data(name) for name in _BYTES}
         try:
-            self.parser = MultipartParser(
-                boundary.encode("latin-1"),
-                {f"on_{name}": each for name, each in calls.items()},  # type: ignore[arg-type]
-            )
+            self.parser = MultipartParser(boundary.encode("latin-1"), calls)
         except FormParserError:
             raise Broken("the form's boundary is too long") from None
 

@@ -12,7 +12,7 @@ from lhub.gateway.answers import failed
 def with_envelope(base: Any) -> Any:
     """Uvicorn's protocol, but for what it says of a request that it cannot read."""
 
-    class Enveloped(base):  # type: ignore[misc]
+    class Enveloped(base):  # type: ignore[misc]  # uvicorn is loaded by who serves, so its class is handed in
         def send_400_response(self, msg: str) -> None:
             body = json.dumps(failed(UsageError(msg.rstrip(".")), caller=None).body).encode()
             head = (

@@ -77,7 +77,7 @@ def _authorized(call: Call, token: str, state: str) -> Mapping[str, Any]:
 def grant(call: Call) -> Answer:
     """The token for what a confirmed login gave."""
     token = call.sessions.exchange(call.fields().wanted("code"))
-    name = None if token is None else call.sessions.holder(token) or call.registry.holder(token)
+    name = None if token is None else call.sessions.holder(token)
     if token is None or name is None:
         raise Unauthorized("this login was not confirmed, or has been used", hint="jina auth login")
     return done({"token": token, "user": _user(name)})
