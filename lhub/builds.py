@@ -26,7 +26,7 @@ from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout, NotFound
 from lhub.layout import SCRATCH, BuildFolder, Modes, ResourceFolder, is_version
 from lhub.lock import held, is_held
 from lhub.manifest import FORMAT, SMALL, read_yaml, to_yaml
-from lhub.opening import GONE, once_more, open_file, read_small, refresh, status_of
+from lhub.opening import GONE, listed, once_more, open_file, read_small, refresh, status_of
 from lhub.redaction import Redaction
 
 Event = Mapping[str, Any]
@@ -247,6 +247,14 @@ def newest(place: ResourceFolder) -> str | None:
     return max(latest)[1] if latest else next((task for task in reversed(tasks) if stands(place, task)), None)
 
 
+def last(place: ResourceFolder, most: int) -> list[str]:
+    """The tasks that were begun last, newest first."""
+    refresh(place.builds)
+    begun = [(entry.name[:8], _begun_at(place.build(entry.name)), entry.name) for entry in listed(place.builds)]
+    told = sorted((each for each in begun if is_task_id(each[2]) and each[1]), reverse=True)
+    return [task for _, _, task in told[:most]]
+
+
 def stands(place: ResourceFolder, task: str) -> bool:
     """Whether a task has been told of: its lock is held since before."""
     return _begun_at(place.build(task)) > 0
@@ -350,6 +358,13 @@ def _event(line: bytes) -> Event | None:
         return None
     moment = event.get("time")
     return {"payload": None, **event} if isinstance(moment, (int, float)) and 0 <= moment < _LATEST else None
+
+
+def told(place: ResourceFolder, task: str) -> list[Event]:
+    """The events of a task so far; of a long log those at its end."""
+    folder = place.build(task)
+    refresh(folder.path)
+    return [event for event, _ in _events(folder, max(0, _size(folder) - _PORTION))]
 
 
 def follow(place: ResourceFolder, task: str, name: str, *, host: str, replay: bool = False) -> Iterator[Event]:

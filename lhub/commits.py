@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from hashlib import sha1, sha256
+from itertools import islice
 from typing import Any
 
 from lhub.diary import Entry, read_entry
@@ -65,11 +66,11 @@ def log(resource: Resource) -> Iterator[Entry]:
         yield read_entry(f"{commit}\n{name}\n{address}\n{when[:12]}\n{message}")
 
 
-def told(resource: Resource) -> list[Entry]:
-    """All entries, newest first, for who asks about the past; LhubError where no diary can be kept."""
+def told(resource: Resource, most: int | None = None) -> list[Entry]:
+    """All entries, or the newest, newest first, for who asks about the past; LhubError where no diary can be kept."""
     if faked():
         raise LhubError(f"{resource.name}: {NOT_KEPT}", hint="on a real file system it is")
-    return list(log(resource))
+    return list(islice(log(resource), most))
 
 
 NOT_KEPT = "no diary is kept here: git is a program of its own, which sees no fake file system"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import lhub.kinds.config as config
@@ -80,7 +80,9 @@ class _Side:
     read: Callable[[str], bytes | None]
 
 
-def compare(sessions: Sequence[Session], left: str, right: str, *, patch: bool = True) -> Difference:
+def compare(
+    sessions: Sequence[Session], left: str, right: str, *, patch: bool = True, most: int | None = None
+) -> Difference:
     """The difference of two sides, each a reference or a folder; UsageError for two resources of different kinds."""
     with ExitStack() as stack:
         old, new = (_side(sessions, text, other, stack) for text, other in ((left, right), (right, left)))
@@ -98,7 +100,7 @@ def compare(sessions: Sequence[Session], left: str, right: str, *, patch: bool =
             removed=_sorted(old.files.keys() - new.files.keys()),
             changed=changed,
             meaning=tuple(_meaning(old, new)),
-            patch=tuple(_patch(old, new)) if patch else (),
+            patch=tuple(islice(_patch(old, new), most)) if patch else (),
         )
 
 

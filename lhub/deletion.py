@@ -20,8 +20,9 @@ from lhub.diary import Entry, replay
 from lhub.disk import TAKEN
 from lhub.errors import Conflict, Denied, NotFound, UsageError
 from lhub.layout import deleted_name, since_name
+from lhub.moments import timestamp
 from lhub.names import Ref, twin
-from lhub.opening import refresh
+from lhub.opening import listed, refresh
 from lhub.session import Session, seconds
 from lhub.spaces import clear_leftover, make_trash
 from lhub.store import Resource
@@ -138,6 +139,34 @@ def _restore_resource(session: Session, ref: Ref) -> Deleted:
             raise taken from None
         locked.record(locked.entry("restore"))
     return Deleted(name=resource.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lying:
+    """A deleted resource that the caller may bring back: its name, and when it was deleted (seconds since 1970)."""
+
+    name: str
+    when: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as a JSON document has it."""
+        return {"name": self.name, "when": timestamp(self.when)}
+
+
+def lying(session: Session) -> list[Lying]:
+    """What was deleted in the caller's namespaces and has not been pushed anew, newest first."""
+    session.read_root()
+    found: dict[str, float] = {}
+    for namespace in filter(session.is_own, session.spaces()):
+        trash = session.folder.namespace(namespace).trash
+        for entry in [] if os.path.islink(trash) else listed(trash):
+            name = deleted_name(entry.name)
+            if name is None or session.resource(namespace, name).status() is not None:
+                continue
+            ref, resource = Ref(resource=name, namespace=namespace), Resource(entry.path, f"{namespace}/{name}")
+            if resource.status() is not None and session.may_manage(ref, resource):
+                found[ref.name] = max(since_name(entry.name), found.get(ref.name, 0.0))
+    return [Lying(name=name, when=when) for name, when in sorted(found.items(), key=lambda each: (-each[1], each[0]))]
 
 
 def _newest_deleted(session: Session, ref: Ref) -> Resource | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lhub.errors import UsageError, listing
 
@@ -213,8 +214,9 @@ def is_space(name: str) -> bool:
     return name == UNNAMED or is_name(name)
 
 
+@lru_cache(maxsize=4096)
 def is_tag(name: str) -> bool:
-    """Whether a link found on disk can be a tag."""
+    """Whether a link found on disk can be a tag; a listing of 10,000 resources asks it of the same few names."""
     return bool(name) and not tag_faults(name)
 
 

@@ -54,10 +54,10 @@ class Rolled:
         return {"name": self.name, "version": self.version, "tags": list(self.tags), "before": self.before}
 
 
-def log(session: Session, ref: Ref, tag: str | None = None) -> Sequence[Entry]:
+def log(session: Session, ref: Ref, tag: str | None = None, most: int | None = None) -> Sequence[Entry]:
     """The diary, newest first; of one tag, or of one version, if the reference or `tag` names it."""
     resource, tag = session.seen(ref), _one_tag(ref, tag)
-    entries = commits.told(resource)
+    entries = commits.told(resource, most)
     if ref.at is not None:
         until = seconds(ref.at)
         entries = [entry for entry in entries if entry.when <= until]

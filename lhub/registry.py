@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lhub.disk import Pen
-from lhub.errors import Conflict, UsageError
+from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import person
 from lhub.index import Index
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
@@ -25,23 +25,27 @@ from lhub.session import TIMEOUT, Session, beside_deletions, first_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lhub.access import Verb
     from lhub.adoption import Legacy
-    from lhub.builds import Event
+    from lhub.builds import Build, Event
     from lhub.change import Change
     from lhub.collection import Collected
     from lhub.comparison import Difference
-    from lhub.deletion import Deleted
+    from lhub.deletion import Deleted, Lying
     from lhub.diary import Entry
     from lhub.doctor import Oddity
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
     from lhub.inbox import Inbox, Received
+    from lhub.kinds.shapes import Field
     from lhub.orders import Order, Planned, Pushed
     from lhub.past import Rolled, Then
+    from lhub.recent import Push
     from lhub.selftest import Report
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
     from lhub.store import Version
+    from lhub.tags import Links
     from lhub.tasks import Watched
     from lhub.tokens import NewToken, Token
     from lhub.verification import Verified
@@ -97,6 +101,20 @@ class Registry:
         index = Index(self.session.index.path)
         other.session = replace(self.session, caller=namespace, notes=notes, index=index)
         other.sessions = tuple(replace(each, caller=namespace, notes=notes, index=index) for each in self.sessions)
+        return other
+
+    def narrowed(self, ref: str | Ref) -> Registry:
+        """The same at one root only: of several that in which a resource is found, the first where it is in none."""
+        parsed, home = _ref(ref), self.session
+
+        def found(session: Session) -> Session:
+            session.seen(parsed)
+            return session
+
+        with suppress(NotFound):
+            home = self._first(parsed, found)
+        other = object.__new__(Registry)
+        other.session, other.sessions = home, (home,)
         return other
 
     @property
@@ -406,20 +424,56 @@ class Registry:
 
     def documents(self, ref: str | Ref, *, most: int = 3) -> Sequence[Sequence[tuple[str, str]]]:
         """The fields of an array's first documents, each with its value for a person's eye; docarray is not needed."""
+        return [[(field.name, field.shown) for field in each] for each in self.fields(ref, most=most)]
+
+    def fields(self, ref: str | Ref, *, most: int) -> Sequence[Sequence[Field]]:
+        """The same with what each value is and its bytes: of a text UTF-8, of a tensor its numbers in C order."""
         import lhub.shelf as shelf  # as above
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: shelf.documents_of(session, parsed, most))
 
-    def log(self, ref: str | Ref, *, tag: str | None = None) -> Sequence[Entry]:
-        """The diary of a resource, newest first; raises Corrupt when it does not read.
+    def links(self, ref: str | Ref) -> Links:
+        """Every tag of a resource: its version, whether it is protected, who moved it last (uid) and when."""
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: session.seen(parsed).links())
+
+    def recent(self, most: int = 100) -> Sequence[Push]:
+        """The newest pushes of everything the caller may see, newest first."""
+        import lhub.recent as recent  # with GitPython's library
+
+        return recent.newest(self.sessions, most)
+
+    def last_push(self, ref: str | Ref) -> Entry | None:
+        """The newest push (or import) of a resource, as its diary tells it; None where that tells of none."""
+        import lhub.recent as recent  # as above
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: recent.last_push(session.seen(parsed)))
+
+    def refusal(self, verb: Verb, ref: str | Ref) -> LhubError | None:
+        """What the caller would be told who does `verb` (``pull``, ``push``, ``manage``) to a resource; None: he may.
+
+        A disk that takes no writes says no as well, to all but a ``pull``.
+        """
+        parsed = _ref(ref)
+        try:
+            resource = self.session.permitted(verb, parsed)
+        except LhubError as error:
+            return error
+        if verb == "pull" or self.session.may_write(resource.folder.path):
+            return None
+        return Denied(f"{resource.folder.path} takes no writes from you", hint="look at its mode, and at the mount's")
+
+    def log(self, ref: str | Ref, *, tag: str | None = None, most: int | None = None) -> Sequence[Entry]:
+        """The diary of a resource, newest first, `most` entries of it; raises Corrupt when it does not read.
 
         With `tag` (or a tag or version in `ref`) only what concerned it; NotFound when nothing ever did.
         """
         import lhub.past as past  # with GitPython's library
 
         parsed = _ref(ref)
-        return self._first(parsed, lambda session: past.log(session, parsed, tag))
+        return self._first(parsed, lambda session: past.log(session, parsed, tag, most))
 
     def log_at(self, ref: str | Ref, at: str, *, tag: str | None = None) -> Then:
         """What each tag of a resource was at a date (``2026-03-01``, ``2026-03-01 12:00``; also with a zone)."""
@@ -428,27 +482,39 @@ class Registry:
         parsed = _ref(ref)
         return self._first(parsed, lambda session: past.then(session, parsed, at, tag))
 
-    def diff(self, left: str, right: str, *, patch: bool = True) -> Difference:
-        """What changed between two versions, or a version and a folder; `patch` also line by line.
+    def diff(self, left: str, right: str, *, patch: bool = True, most: int | None = None) -> Difference:
+        """What changed between two versions, or a version and a folder; `patch` also line by line, `most` lines of it.
 
         A side is a reference (also with a date), a folder, or a bare tag or version of the other side's resource.
         Raises UsageError for two resources of different kinds.
         """
         import lhub.comparison as comparison  # with pathspec
 
-        return comparison.compare(self.sessions, left, right, patch=patch)
+        return comparison.compare(self.sessions, left, right, patch=patch, most=most)
 
     # builds
 
-    def build(self, what: str | None = None, *, task_id: str | None = None) -> Watched:
+    def build(self, what: str | None = None, *, task_id: str | None = None, within: str | Ref | None = None) -> Watched:
         """A build task: that of an id, or the newest of a reference or of the Executor in a folder (default: here).
+
+        With `within` an id is looked for in this one resource.
 
         `look()` tells how it stands, `follow()` yields its events until it ends, `cancel()` asks it to stop. Raises
         NotFound where there is none that the caller may see.
         """
         import lhub.tasks as tasks  # with pathspec and filelock
 
+        if task_id is not None and within is not None:
+            parsed, wanted = _ref(within), task_id
+            return self._first(parsed, lambda session: tasks.find_in(session, parsed, wanted))
         return first_of(self.sessions, what or task_id, lambda session: tasks.find(session, what, task_id))
+
+    def builds(self, ref: str | Ref, *, most: int = 100) -> Sequence[Build]:
+        """The build tasks of a resource as they stand, newest first."""
+        import lhub.tasks as tasks  # as above
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: tasks.every(session, parsed, most))
 
     # tags and properties
 
@@ -521,6 +587,12 @@ class Registry:
 
         parsed = _ref(ref)
         return beside_deletions(self.session, parsed, lambda session: deletion.restore(session, parsed))
+
+    def deleted(self) -> Sequence[Lying]:
+        """The deleted resources of the caller's namespaces that `restore` brings back by their names, newest first."""
+        import lhub.deletion as deletion  # as above
+
+        return deletion.lying(self.session)
 
     def rename(self, ref: str | Ref, name: str) -> str:
         """Give a resource another name in its namespace, with all its tags and its diary; the whole new name.

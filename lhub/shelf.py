@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lhub.access import may_see
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
@@ -19,6 +19,9 @@ from lhub.moments import timestamp
 from lhub.names import UNNAMED, Ref, is_name, is_space
 from lhub.session import Session
 from lhub.store import Resource, Version
+
+if TYPE_CHECKING:
+    from lhub.kinds.shapes import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,8 +289,8 @@ def show(session: Session, ref: Ref) -> Shown:
     )
 
 
-def documents_of(session: Session, ref: Ref, most: int = 3) -> Sequence[Sequence[tuple[str, str]]]:
-    """The fields of the first documents of an array, and their values for a person's eye; none of a pickle.
+def documents_of(session: Session, ref: Ref, most: int) -> Sequence[Sequence[Field]]:
+    """The fields of the first documents of an array; none of a pickle.
 
     The payload is looked into, not verified: to do that it would have to be read to its end.
     """
@@ -295,16 +298,17 @@ def documents_of(session: Session, ref: Ref, most: int = 3) -> Sequence[Sequence
 
     with session.reading(ref) as version:
         form, path = form_told(version.manifest().about), version.single()
+        found: list[Sequence[Field]] = []
         if form is None or path is None:
-            return ()
+            return found
         # damaged, of documents too large to look into, or of lz4 that is not here: what the manifest tells stands
         with (
             suppress(ValueError, ImportError, Corrupt),
             version.file(path) as descriptor,
             os.fdopen(os.dup(descriptor), "rb") as file,
         ):
-            return tuple(first_documents(file, form, most))
-        return ()
+            found.extend(first_documents(file, form, most))
+        return found
 
 
 # an Executor, to be used

@@ -11,7 +11,7 @@ lhub.errors.NotFound: there is no registry at /nowhere
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from lhub.access import may_see, refusal
 from lhub.builds import Build, Event
 from lhub.errors import NotFound, UsageError
 from lhub.kinds import name_of
+from lhub.layout import ResourceFolder
 from lhub.names import Ref, is_name, parse_ref
 from lhub.opening import refresh
 from lhub.session import Session
@@ -53,6 +54,10 @@ class Watched:
         host = self.session.person.host
         return builds.follow_ticking(self.resource.folder, self.task, self.resource.name, host=host, replay=replay)
 
+    def told(self) -> list[Event]:
+        """The events so far; of a log that is longer than 4 MiB those at its end."""
+        return builds.told(self.resource.folder, self.task)
+
     def cancel(self) -> Build:
         """It, once it has stopped; of one that ended before nothing changes."""
         folder, host = self.resource.folder, self.session.person.host
@@ -72,14 +77,38 @@ def find(session: Session, what: str | None, task: str | None) -> Watched:
     session.read_root()
     if task is not None:
         return _by_id(session, task)
-    ref = _ref_of(session, what or ".")
+    return _in(session, _ref_of(session, what or "."), builds.newest)
+
+
+def find_in(session: Session, ref: Ref, task: str) -> Watched:
+    """The task of this id, if it is one of this resource's; NotFound, UsageError."""
+    session.read_root()
+    _see_id(task)
+
+    def standing(place: ResourceFolder) -> str | None:
+        refresh(place.builds)
+        return task if builds.stands(place, task) else None
+
+    return _in(session, ref, standing)
+
+
+def _in(session: Session, ref: Ref, choose: Callable[[ResourceFolder], str | None]) -> Watched:
     resource = session.resource(ref.namespace, ref.resource)
     place = session.place(ref.namespace, ref.resource, secret=ref.secret)
-    newest = builds.newest(resource.folder) if may_see(place) else None
-    if newest is None:
+    found = choose(resource.folder) if may_see(place) else None
+    if found is None:
         raise NotFound(f"no build task of {ref.name}", hint="lhub push PATH makes one")
     proven = place.secret is True
-    return Watched(session=session, namespace=ref.namespace, resource=resource, task=newest, proven=proven)
+    return Watched(session=session, namespace=ref.namespace, resource=resource, task=found, proven=proven)
+
+
+def every(session: Session, ref: Ref, most: int) -> list[Build]:
+    """The newest tasks of a resource as they stand."""
+    resource, found = session.seen(ref), []
+    for task in builds.last(resource.folder, most):
+        with suppress(NotFound):  # gone meanwhile
+            found.append(builds.look(resource.folder, task, resource.name, host=session.person.host))
+    return found
 
 
 def _ref_of(session: Session, what: str) -> Ref:
@@ -93,9 +122,13 @@ def _ref_of(session: Session, what: str) -> Ref:
     return ref if ref.namespace or session.caller is None else parse_ref(f"{session.caller}/{name}")
 
 
-def _by_id(session: Session, task: str) -> Watched:
+def _see_id(task: str) -> None:
     if not builds.is_task_id(task):
         raise UsageError("a TASK_ID has 24 hex digits", hint="lhub push prints it")
+
+
+def _by_id(session: Session, task: str) -> Watched:
+    _see_id(task)
     for namespace in session.spaces():
         for resource in _resources(session, namespace):
             with suppress(OSError):  # hidden by the kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 from tests.conftest import PROJECT
 
@@ -38,3 +39,19 @@ def stream(generation: int, *documents: bytes) -> bytes:
 def array(*texts: bytes) -> bytes:
     """A DocumentArray as the old clients kept it: each document compressed by gzip."""
     return stream(1, *(gzip.compress(old_document(text), mtime=0) for text in texts))
+
+
+def tensor(dtype: str, shape: tuple[int, ...], numbers: bytes) -> bytes:
+    """The node of a tensor of docarray 0.41; its sides are less than 128."""
+    dense = message(1, numbers) + message(2, bytes(shape)) + message(3, dtype.encode())
+    return message(6, message(1, dense))
+
+
+def text(content: str) -> bytes:
+    """The node of a text."""
+    return message(1, content.encode())
+
+
+def number(value: float) -> bytes:
+    """The node of a float."""
+    return bytes([3 << 3 | 1]) + struct.pack("<d", value)

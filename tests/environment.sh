@@ -5,6 +5,7 @@
 #   LHUB_TEST_JINA=$(sh tests/environment.sh jina .venv-jina) .venv/bin/pytest -q -m served
 #   LHUB_TEST_JAC=$(sh tests/environment.sh jac .venv-jac) .venv/bin/pytest -q -m clients
 #   LHUB_TEST_DOWNSTREAM=$(sh tests/environment.sh downstream .venv-downstream) .venv/bin/pytest -q -m downstream
+#   $(sh tests/environment.sh browser .venv-browser) -m pytest -q -m browser
 #   $(sh tests/environment.sh docarray-new .venv-docarray-new) -m pytest -q -m docarray
 #
 # Others get this lhub as it lies here (pip install -e), `downstream` gets a wheel of it, made anew each time.
@@ -13,7 +14,7 @@
 # any other failure is one of the requirements, and worth a look.
 set -eu
 
-usage="usage: sh tests/environment.sh jina|jac|docarray-old|docarray-new|downstream FOLDER"
+usage="usage: sh tests/environment.sh jina|jac|browser|docarray-old|docarray-new|downstream FOLDER"
 project=$(cd "$(dirname "$0")/.." && pwd)
 requirements="$project/tests/environments/${1:?$usage}.txt"
 wanted() { echo "$project" | cat - "$requirements" "$project/pyproject.toml"; }

@@ -65,9 +65,9 @@ def until(registry: Registry, task: str, kind: str, subject: str) -> None:
     raise AssertionError(f"the task ended without {kind} of {subject}: {state(registry, task)}")
 
 
-def wait_until(answer: Callable[[], Any]) -> Any:
-    """The first answer that is true."""
-    deadline = time.monotonic() + 30
+def wait_until(answer: Callable[[], Any], *, within: float = 30) -> Any:
+    """The first answer that is true; AssertionError where none is within so many seconds."""
+    deadline = time.monotonic() + within
     while not (given := answer()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -319,7 +319,7 @@ def test_every_command_takes_root_but_those_that_need_none() -> None:
 
 def test_every_command_that_prints_a_value_takes_json() -> None:
     without = {words[-1] for words, command in COMMANDS.items() if not any(p.name == "as_json" for p in command.params)}
-    assert without == {"init", "logout", "completion", "auth", "hub", "namespace", "token", "run", "serve"}
+    assert without == {"init", "logout", "completion", "auth", "hub", "namespace", "token", "run", "serve"} | {"portal"}
 
 
 def test_the_same_commands_stand_under_jina_s_names() -> None:
@@ -354,11 +354,11 @@ BEFORE = {
 """What somebody has done who types the examples of a command."""
 
 
-ENDLESS = ("serve",)
-"""Its example never ends by itself: tests/test_gateway.py runs it."""
+ENDLESS = {("serve",), ("portal",)}
+"""Their examples never end by themselves: tests/test_run.py and tests/test_portal.py run them."""
 
 
-@pytest.mark.parametrize("words", [(), *sorted({*COMMANDS} - {ENDLESS})], ids=lambda words: " ".join(words) or "lhub")
+@pytest.mark.parametrize("words", [(), *sorted({*COMMANDS} - ENDLESS)], ids=lambda words: " ".join(words) or "lhub")
 def test_the_examples_run(pushed: Stage, tmp_path: Path, words: tuple[str, ...]) -> None:
     for place in ("data", "team", "backup"):
         (tmp_path / "mnt" / place).mkdir(parents=True)

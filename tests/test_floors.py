@@ -65,6 +65,7 @@ FLOORS: dict[str, set[str]] = {
         "loading",
         "creation",
         "shelf",
+        "recent",
         "past",
         "deletion",
         "renaming",
@@ -77,10 +78,22 @@ FLOORS: dict[str, set[str]] = {
         "selftest",
         "registry",
     },
-    "ROOF": {"door", "gateway", "cli", "docarray_store", "testing", "bounds", "pytest_plugin", "__init__", "__main__"},
+    "ROOF": {
+        "phrases",
+        "door",
+        "gateway",
+        "portal",
+        "cli",
+        "docarray_store",
+        "testing",
+        "bounds",
+        "pytest_plugin",
+        "__init__",
+        "__main__",
+    },
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms}
-DOORS = {"door", "gateway", "cli", "testing", "bounds", "pytest_plugin"}
+DOORS = {"phrases", "door", "gateway", "portal", "cli", "testing", "bounds", "pytest_plugin"}
 
 TOOLS: dict[str, set[str]] = {
     "git": set(),
@@ -89,10 +102,14 @@ TOOLS: dict[str, set[str]] = {
     "difflib": {"comparison"},
     "subprocess": {"history", "peer", "installer", "gateway"},  # gateway: the command of `lhub run`
     "zipfile": {"archive"},
-    "starlette": {"gateway"},
+    "starlette": {"gateway", "portal"},
+    "jinja2": {"portal", "gateway"},  # gateway: only to say that it is missing
+    "markdown_it": {"portal", "gateway"},  # a README as a page; as above
+    "markupsafe": {"portal"},  # jinja2's own
+    "webbrowser": {"portal"},
     "uvicorn": {"gateway"},
     "python_multipart": {"gateway"},
-    "anyio": {"gateway"},  # starlette's own
+    "anyio": {"gateway", "portal"},  # starlette's own
     "multiprocessing": set(),
     "filelock": {"lock"},
     "pathspec": {"folder"},
@@ -114,7 +131,7 @@ TOOLS: dict[str, set[str]] = {
     "shutil": set(),
     "pathlib": {"registry"},
     "socket": {"gateway"},
-    "urllib": {"gateway"},  # forms
+    "urllib": {"gateway", "portal"},  # forms and addresses
     "http": set(),
     "pickle": {"kinds", "documents"},  # a skeleton of which nothing runs; what the caller says he trusts
     "docarray": {"documents", "docarray_store"},
@@ -124,7 +141,11 @@ TOOLS: dict[str, set[str]] = {
 }
 """What is used in some rooms only; a package that is neither here nor Python's own is used nowhere."""
 
-EXTRA = {"docarray", "numpy", "rich", "lz4", "pytest", "starlette", "uvicorn", "python_multipart", "anyio"}
+EXTRA = {"docarray", "numpy", "rich", "lz4", "pytest", "starlette", "uvicorn", "python_multipart", "anyio"} | {
+    "jinja2",
+    "markdown_it",
+    "markupsafe",
+}
 """What comes with the extras `docarray` and `serve`, with whatever wrote an array, and what loads the plugin."""
 
 PURE = {

@@ -1241,7 +1241,7 @@ def test_who_sends_nothing_keeps_nobody_waiting(client: Client) -> None:
 
 
 def test_who_stops_sending_is_told_so_after_a_while(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lhub.gateway.app._PATIENCE", 0.1)
+    monkeypatch.setattr("lhub.gateway.bodies._PATIENCE", 0.1)
     for method, token in (("user.identity.whoami", None), ("artifact.upload", client.token)):
         with slowly(client, method, token) as connection:
             answer = b""

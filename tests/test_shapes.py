@@ -77,5 +77,5 @@ def test_whose_a_document_is() -> None:
 
 def test_values_are_shown_short_and_safe() -> None:
     document = new_document(text=message(1, b"x" * 500), raw=message(5, b"\xff" * 9), odd=message(4, b""))
-    shown = dict(values_of(document, NEW))
+    shown = {field.name: field.shown for field in values_of(document, NEW)}
     assert (shown["text"], shown["raw"]) == ("x" * 80 + "...", "bytes, 9 bytes")

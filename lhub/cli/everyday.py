@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
+from lhub.phrases import about_lines
 
 if TYPE_CHECKING:
     from lhub.names import Ref
@@ -274,7 +275,7 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
     click.echo(f"version {shown.version}\n  {show.count(files['count'], 'file')}, {show.size(shown.bytes)}")
     about = shown.manifest.get("about", {})
     for key, value in about.items():
-        for text in _about_lines(key, value):
+        for text in about_lines(key, value):
             click.echo(f"  {show.clean(text, lines=False)}")
     for number, document in enumerate(first):
         click.echo(f"document {number}")
@@ -300,47 +301,6 @@ def _print_load(shown: Shown) -> None:
     click.echo(f'  Python:    lhub.load("{shown.name}@{shown.version[:12]}")')
     words = [f'{key}="{about[key]}"' for key in ("protocol", "compress") if isinstance(about.get(key), str)]
     click.echo(show.clean(f"  its file:  load_binary(FILE, {', '.join(words)})", lines=False))
-
-
-def _about_lines(key: str, value: Any) -> Iterator[str]:
-    """What a manifest tells of one thing: arguments, endpoints and fields a line each."""
-    items = value if isinstance(value, list) else [value]
-    if not any(isinstance(item, dict) for item in items):
-        yield f"{key}: {', '.join(map(_word, items))}"
-        return
-    yield f"{key}:"
-    for item in items:
-        yield f"  {_item(item)}"
-
-
-def _word(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _item(item: Any) -> str:
-    if not isinstance(item, dict):  # of somebody else's making
-        return str(item)
-    if "name" not in item:
-        return _endpoint(item)
-    return _field(item) if "shape" in item or "dtype" in item else _argument(item)
-
-
-def _field(item: dict[str, Any]) -> str:
-    """A tensor of an array's documents: ``embedding: ndarray float32[128]``; what differs is a star."""
-    shape = item.get("shape")
-    sizes = ", ".join("*" if size is None else str(size) for size in shape) if isinstance(shape, list) else ""
-    return f"{item['name']}: {item.get('type')} {item.get('dtype', '')}" + (f"[{sizes}]" if shape is not None else "")
-
-
-def _argument(item: dict[str, Any]) -> str:
-    kind = f": {item['type']}" if "type" in item else ""
-    default = f" = {item['default']}" if "default" in item else ""
-    return f"{item['name']}{kind}{default}"
-
-
-def _endpoint(item: dict[str, Any]) -> str:
-    on = item.get("on", ["all other requests"])
-    return f"{', '.join(map(str, on)) if isinstance(on, list) else on} -> {item.get('method')}"
 
 
 def _print_uses(typed: str, folder: str) -> None:

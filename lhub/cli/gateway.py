@@ -1,8 +1,9 @@
-"""Doors for Jina's published clients: run, serve."""
+"""Doors that listen: run and serve for Jina's published clients, portal for a browser."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -53,3 +54,28 @@ def serve_command(ctx: click.Context, port: int, root: str | None) -> None:
         click.echo(f"serving {here.session.root} at {address}")
         sys.stdout.flush()
         forever(server_of(answers), bound)
+
+
+@click.command("portal")
+@click.option("--browser/--no-browser", default=True, help="Open it in a browser, or print its link.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port to listen on. [any free one]")
+@root_option
+@click.pass_context
+def portal_command(ctx: click.Context, browser: bool, port: int, root: str | None) -> None:
+    """See and manage the registry in a browser on this machine, until it is interrupted.
+
+    The link works once, for you; it listens on 127.0.0.1 and nowhere else. From a machine without a screen:
+    ssh -L 8650:127.0.0.1:8650 HOST lhub portal --no-browser --port 8650
+
+    \b
+    Example:
+      lhub portal
+    """
+    from lhub.portal.command import serve  # with socket
+
+    def say(line: str, aside: bool) -> None:
+        click.echo(line, err=aside)
+        sys.stdout.flush()
+
+    with suppress(KeyboardInterrupt):  # the way to end it
+        serve(registry(ctx, root), port=port, browser=browser, say=say)

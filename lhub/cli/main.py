@@ -45,7 +45,13 @@ SECTIONS: dict[str, dict[str, str]] = {
     ),
     "Care": dict.fromkeys(("verify", "doctor", "gc", "export", "import", "copy", "adopt"), "care"),
     "Teams": {"init": "teams", "namespace": "teams", "selftest": "selftest"},
-    "Doors": {"run": "gateway", "serve": "gateway", "token": "tokens", "completion": "completion"},
+    "Doors": {
+        "run": "gateway",
+        "serve": "gateway",
+        "portal": "gateway",
+        "token": "tokens",
+        "completion": "completion",
+    },
     "Jina's names": {"auth": "jina", "hub": "jina"},
 }
 

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 import click
 
 from lhub.errors import clean as clean  # noqa: PLC0414 (commands say show.clean)
+from lhub.phrases import count as count  # noqa: PLC0414 (and so on)
+from lhub.phrases import day as day  # noqa: PLC0414
+from lhub.phrases import short as short  # noqa: PLC0414
+from lhub.phrases import size as size  # noqa: PLC0414
 
 
 def as_json(value: object) -> None:
@@ -27,27 +31,6 @@ def table(rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def size(count: int) -> str:
-    """Bytes as a person reads them."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
-def short(ref: str) -> str:
-    """A reference with the first digits of its version only."""
-    name, at, version = ref.partition("@")
-    return f"{name}{at}{version[:12]}"
-
-
-def count(number: int, what: str) -> str:
-    """A number of things."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def can_ask() -> bool:
     """Whether a person sits at the other end."""
     import sys  # the terminal is a door's affair
@@ -61,16 +44,6 @@ def ask(question: str) -> str:
 
     click.echo(question, nl=not can_ask(), err=True)
     return sys.stdin.readline().strip() if sys.stdin else ""
-
-
-def day(seconds: float) -> str:
-    """A time as a person reads it, in his zone."""
-    import time  # a built-in
-
-    try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "-"
-    except (OverflowError, OSError, ValueError):  # a link's mtime may be anything
-        return "-"
 
 
 def tags(names: Sequence[str], protected: Sequence[str]) -> str:

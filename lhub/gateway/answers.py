@@ -110,7 +110,12 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return clean(f"{where}{error.strerror or error}")
-    return clean(f"an unexpected fault, {type(error).__name__}; the gateway's stderr tells more, please report it")
+    return clean(f"an unexpected fault, {type(error).__name__}; the server's stderr tells more, please report it")
+
+
+def code_of(error: LhubError) -> int:
+    """HTTP's own number for a refusal, to who is logged in or needs no login."""
+    return _numbers(error, "")[0]
 
 
 def _numbers(error: Exception, caller: str | None) -> tuple[int, int]:

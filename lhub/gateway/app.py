@@ -6,12 +6,10 @@ What is done with a call blocks, so it is done in threads; here is all that wait
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.from_thread
 import anyio.to_thread
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
@@ -20,22 +18,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from lhub.archive import TooLarge
 from lhub.errors import Denied, LhubError, UsageError
-from lhub.gateway.answers import Answer, Broken, NoSuchCall, WrongWay, failed, sentence
+from lhub.gateway.answers import Answer, NoSuchCall, WrongWay, failed, sentence
+from lhub.gateway.bodies import batches, drain, from_loop, whole
 from lhub.gateway.desk import METHODS, Asked, Gateway
 from lhub.gateway.downloads import download
 from lhub.gateway.forms import MOST_FIELDS
+from lhub.gateway.loopback import loopback_only
 from lhub.gateway.page import form, page
 
-_BATCH = 1 << 20
-"""Bytes of a body that are handed to a thread at once, if they are there."""
-_DRAINED = 64 << 20
-"""Bytes of a refused body that are read all the same."""
-_PATIENCE = 60.0
-"""Seconds that a client may let pass between two pieces of what it sends."""
 _THREADS = 256
-_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 def application(gateway: Gateway, prefix: str = "") -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -49,7 +41,10 @@ def application(gateway: Gateway, prefix: str = "") -> Callable[[Scope, Receive,
         Route(f"{prefix}/login/{{state}}", doors.login, methods=["GET", "POST"]),
     ]
     handlers: Any = {404: doors.nothing, 405: doors.nothing, 500: doors.broken}
-    return _loopback_only(Starlette(routes=routes, exception_handlers=handlers))
+    refused = Denied("a gateway answers programs on its own machine only", hint="http://127.0.0.1")
+    return loopback_only(
+        Starlette(routes=routes, exception_handlers=handlers), _sent(failed(refused, caller="web page"))
+    )
 
 
 class _Doors:
@@ -66,18 +61,18 @@ class _Doors:
             return _failure(NoSuchCall("there is no such call here"))
         if request.method not in method.verbs:
             return _failure(WrongWay(f"this call comes by {', '.join(sorted(method.verbs))}"))
-        batches = _batches(request)
+        coming = batches(request)
         try:
             asked = Asked(
                 authorization=request.headers.get("authorization"),
                 kind=request.headers.get("content-type", ""),
                 query=request.url.query,
-                pieces=_from_loop(batches) if method.upload else iter([await _whole(request)]),
+                pieces=from_loop(coming) if method.upload else iter([await whole(request, most=MOST_FIELDS)]),
                 ends=(request.scope["client"], request.scope["server"]),
             )
             answer = await run_sync(partial(self.gateway.answer, method, asked))
             if method.upload and answer.code >= 400:
-                await _drain(batches)
+                await drain(coming)
             return _sent(answer)
         except LhubError as error:  # a body that is too long, or does not come
             return _failure(error)
@@ -102,7 +97,7 @@ class _Doors:
         if request.method == "GET":
             return form()
         try:
-            token = await run_sync(partial(self.gateway.shown, await _whole(request)))
+            token = await run_sync(partial(self.gateway.shown, await whole(request, most=MOST_FIELDS)))
             if not sessions.confirm(state, token):
                 raise UsageError("nobody waits for this login any more")
         except (LhubError, OSError) as error:
@@ -120,83 +115,6 @@ class _Doors:
     async def broken(self, request: Request, error: Exception) -> Response:
         """A fault of the gateway's own."""
         return _failure(error)
-
-
-def _loopback_only(inner: Any) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Answer nobody who came by another name than the loopback's: a web page that was led here by DNS."""
-
-    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        headers = {key: value.decode("latin-1") for key, value in scope["headers"] if key in (b"host", b"origin")}
-        origin = headers.get(b"origin")  # `null` is a page that hides where it is from
-        own = origin is None or _is_loopback(origin.removeprefix("http://"))
-        if _is_loopback(headers.get(b"host", "")) and own:
-            await inner(scope, receive, send)
-        else:
-            refused = Denied("a gateway answers programs on its own machine only", hint="http://127.0.0.1")
-            await _sent(failed(refused, caller="web page"))(scope, receive, send)
-
-    return asked
-
-
-def _is_loopback(host: str) -> bool:
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return name in _HOSTS
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; Broken where it does not come any more."""
-    stream = request.stream()
-    while True:
-        with anyio.move_on_after(_PATIENCE) as waiting:
-            piece = await anext(stream, None)
-        if waiting.cancelled_caught:
-            raise Broken(f"nothing came for {_PATIENCE:.0f} seconds", hint="send it again")
-        if piece is None:
-            return
-        yield piece
-
-
-async def _whole(request: Request) -> bytes:
-    """A body without a file. It is read before anybody works on it: who sends it byte by byte keeps nobody waiting."""
-    body = bytearray()
-    pieces = _pieces(request)
-    async for piece in pieces:
-        body += piece
-        if len(body) > MOST_FIELDS:
-            await _drain(pieces)
-            raise TooLarge(f"a body without a file has at most {MOST_FIELDS >> 20} MiB")
-    return bytes(body)
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read what is left of a refused body, up to a size, so that the client comes to read why."""
-    size = 0
-    async for piece in pieces:
-        size += len(piece)
-        if size > _DRAINED:
-            return
-
-
-async def _batches(request: Request) -> AsyncIterator[bytes]:
-    """The body in large pieces."""
-    held: list[bytes] = []
-    size = 0
-    async for piece in _pieces(request):
-        held.append(piece)
-        size += len(piece)
-        if size >= _BATCH:
-            yield b"".join(held)
-            held, size = [], 0
-    if size:
-        yield b"".join(held)
-
-
-def _from_loop(pieces: AsyncIterator[bytes]) -> Iterator[bytes]:
-    """The same for a thread, which waits for each."""
-    while (piece := anyio.from_thread.run(anext, pieces, None)) is not None:
-        yield piece
 
 
 # answers

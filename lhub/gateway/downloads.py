@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from lhub.gateway.links import Target
 
+_NONE: Mapping[str, str] = {}
 _PIECE = 256 << 10
 _PATIENCE = 60.0
 """Seconds that a client may let pass before it reads on."""
@@ -27,13 +28,14 @@ class NotSatisfiable(ValueError):
     """A range that begins behind the end."""
 
 
-async def download(target: Target, request: Request) -> Response:
-    """The answer to GET or HEAD of a link."""
+async def download(target: Target, request: Request, more: Mapping[str, str] = _NONE) -> Response:
+    """The answer to GET or HEAD of a link; `more` are headers that go with it."""
     stack = ExitStack()
     try:
         descriptor = await run_sync(stack.enter_context, target.opened())
         size = os.fstat(descriptor).st_size
         headers = {"Accept-Ranges": "bytes", "ETag": f'"{target.etag}"', "Content-Type": "application/octet-stream"}
+        headers |= more
         try:
             span = _asked(request, target, size)
         except NotSatisfiable:

@@ -61,7 +61,7 @@ class Links:
         self.base, self._clock = base, clock
         self._shelf = _Shelf(scratch)
         self._targets: OrderedDict[str, Target] = OrderedDict()
-        self._verified: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._verified = Verified()
         self._lock = Lock()
 
     def find(self, name: str) -> Target | None:
@@ -79,20 +79,12 @@ class Links:
 
     def to_payload(self, registry: Registry, ref: Ref, version: Version, path: str) -> str:
         """A link to a file of a version, every byte of which is what was published; else Corrupt."""
-        self.verify(version, path)
-        return self._link(ref.resource, version.sums()[path], partial(_payload, registry, ref, path))
+        self._verified.see(version, path)
+        return self._link(ref.resource, version.sums()[path], partial(payload, registry, ref, path))
 
     def verify(self, version: Version, path: str) -> None:
-        """Raise Corrupt unless a file is what was published; what has not changed since is not read again."""
-        key = version.id, path
-        with version.file(path) as descriptor:
-            stamp = _stamp(descriptor)
-            if self._verified.get(key) != stamp:
-                if digest_of(descriptor)[0] != version.sums()[path]:
-                    raise Corrupt(f"{path} of {version.where} is not what was published", hint=DAMAGED)
-                if len(self._verified) > _MOST_LINKS:
-                    self._verified.clear()
-                self._verified[key] = stamp
+        """Raise Corrupt unless a file is what was published."""
+        self._verified.see(version, path)
 
     def to_made(self, registry: Registry, ref: Ref, file: str, what: str, make: Make) -> tuple[str, str]:
         """A link to what `make` writes of a version, and its MD5; `what` tells it from other things made of that."""
@@ -114,6 +106,26 @@ class Links:
                     if last:
                         raise
             yield descriptor
+
+
+class Verified:
+    """The files that were read to their end and found to be what was published."""
+
+    def __init__(self) -> None:
+        self._stamps: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def see(self, version: Version, path: str) -> None:
+        """Raise Corrupt unless a file is what was published; what has not changed since is not read again."""
+        key = version.id, path
+        with version.file(path) as descriptor:
+            stamp = _stamp(descriptor)
+            if self._stamps.get(key) != stamp:
+                grown = os.fstat(descriptor).st_size > version.manifest().bytes  # to be hashed it could take for ever
+                if grown or digest_of(descriptor)[0] != version.sums()[path]:
+                    raise Corrupt(f"{path} of {version.where} is not what was published", hint=DAMAGED)
+                if len(self._stamps) > _MOST_LINKS:
+                    self._stamps.clear()
+                self._stamps[key] = stamp
 
 
 class _Shelf:
@@ -154,7 +166,7 @@ class _Shelf:
 
 
 @contextmanager
-def _payload(registry: Registry, ref: Ref, path: str) -> Iterator[int]:
+def payload(registry: Registry, ref: Ref, path: str) -> Iterator[int]:
     """A file of a version, for who may see it still."""
     with registry.opened(ref) as version, version.file(path) as descriptor:
         yield descriptor

@@ -12,21 +12,28 @@ from __future__ import annotations
 import os
 
 _TABLE = "/proc/net/tcp"  # proc(5): the addresses of each socket, and its owner
-_LOCAL, _REMOTE, _UID = 1, 2, 7
+_LOCAL, _REMOTE, _STATE, _UID, _INODE = 1, 2, 3, 7, 9
+_ESTABLISHED = "01"
 
 
 def is_own(client: tuple[str, int], server: tuple[str, int]) -> bool:
     """Whether a connection comes from the user who runs this; False where no kernel tells."""
+    return tells() and _owner(client, server) in (os.geteuid(), 0)
+
+
+def tells() -> bool:
+    """Whether the kernel of this machine tells whose a connection is."""
+    return os.access(_TABLE, os.R_OK)
+
+
+def _owner(client: tuple[str, int], server: tuple[str, int]) -> int | None:
+    """The uid of who connected; None once he has gone: the kernel tells what is left of a socket as root's."""
     wanted = _address(client), _address(server)
-    try:
-        with open(_TABLE, encoding="ascii") as table:
-            for line in table:
-                fields = line.split()
-                if (fields[_LOCAL], fields[_REMOTE]) == wanted:
-                    return int(fields[_UID]) in (os.geteuid(), 0)
-    except OSError:
-        return False
-    return False
+    with open(_TABLE, encoding="ascii") as table:
+        for each in map(str.split, table):
+            if (each[_LOCAL], each[_REMOTE]) == wanted and each[_STATE] == _ESTABLISHED and each[_INODE] != "0":
+                return int(each[_UID])
+    return None
 
 
 def _address(place: tuple[str, int]) -> str:

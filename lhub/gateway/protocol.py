@@ -1,4 +1,4 @@
-"""HTTP that is none gets the same envelope as every other fault."""
+"""Uvicorn's protocol with two words of our own: what it says to what is no HTTP, and to whom it listens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from lhub.errors import UsageError
 from lhub.gateway.answers import failed
+from lhub.gateway.peers import is_own, tells
 
 
 def with_envelope(base: Any) -> Any:
@@ -23,3 +24,18 @@ def with_envelope(base: Any) -> Any:
             self.transport.close()
 
     return Enveloped
+
+
+def own_only(protocol: Any) -> Any:
+    """The same, shut at once to whoever connects and is not the user who runs this, where the kernel tells that.
+
+    Who only connects and says nothing keeps nobody out then.
+    """
+
+    class Own(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if tells() and not is_own(transport.get_extra_info("peername"), transport.get_extra_info("sockname")):
+                transport.abort()
+
+    return Own

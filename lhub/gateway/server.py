@@ -49,13 +49,15 @@ def bound_to(port: int) -> Iterator[tuple[socket.socket, str]]:
 
 
 def see_tools() -> None:
-    """Raise ToolMissing where the extra `serve` is not installed."""
+    """Raise ToolMissing where the extra `serve` is not installed, or of a time when there was less in it."""
     try:
+        import jinja2  # noqa: F401
+        import markdown_it  # noqa: F401
         import python_multipart  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ToolMissing(f"the gateway needs {error.name}", hint="pip install 'lhub[serve]'") from None
+        raise ToolMissing(f"this server needs {error.name}", hint="pip install 'lhub[serve]'") from None
 
 
 def _bind(port: int) -> socket.socket:
@@ -93,16 +95,17 @@ def _bound(port: int) -> socket.socket:
     return bound
 
 
-def server_of(application: Any) -> Any:
-    """Uvicorn, set as the clients need it."""
+def server_of(application: Any, *, strangers: bool = True) -> Any:
+    """Uvicorn, set as the clients need it; without `strangers` only who runs it can connect."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    from lhub.gateway.protocol import with_envelope
+    from lhub.gateway.protocol import own_only, with_envelope
 
+    protocol = with_envelope(H11Protocol)
     config = uvicorn.Config(
         application,
-        http=with_envelope(H11Protocol),
+        http=protocol if strangers else own_only(protocol),
         ws="none",
         lifespan="off",
         interface="asgi3",

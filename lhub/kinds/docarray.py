@@ -16,7 +16,7 @@ from typing import IO, Any
 from lhub.errors import UsageError
 from lhub.kinds.forms import COMPRESSIONS, PROTOCOLS, Form, documents, form_of, opened
 from lhub.kinds.pickled import KEPT, Begun, skeleton
-from lhub.kinds.shapes import NEW, OLD, Kind, Shape, Shapes, pickled_shape, values_of
+from lhub.kinds.shapes import NEW, OLD, Field, Kind, Shape, Shapes, pickled_shape, values_of
 
 STEM = "documents"
 """What the one file of an array is called, before the endings by which `load_binary` reads it."""
@@ -25,8 +25,8 @@ WRITERS = {OLD: "<0.30", NEW: ">=0.30"}
 _VERSION = r"[0-9]{1,4}(\.[0-9a-z]{1,12}){1,5}"
 _MOST_FIELDS, _LONGEST_NAME = 256, 256
 """Fields that a manifest tells of, and characters of their names."""
-_LOOKED_AT = 8 << 20
-"""Bytes of a document whose values are shown."""
+_LOOKED_AT, _IN_ALL = 8 << 20, 32 << 20
+"""Bytes of a document whose values are shown, and of all such documents."""
 
 
 def look(file: IO[bytes], name: str) -> dict[str, Any] | None:
@@ -65,14 +65,17 @@ def generation_of_writer(writer: str) -> int:
     return OLD if major == "0" and minor.isdecimal() and int(minor) < 30 else NEW
 
 
-def first_documents(file: IO[bytes], form: Form, most: int) -> Iterator[list[tuple[str, str]]]:
-    """The fields of the first documents and their values, for a person's eye; of a pickle nothing.
+def first_documents(file: IO[bytes], form: Form, most: int) -> Iterator[list[Field]]:
+    """The fields of the first documents; of a pickle nothing.
 
     Somebody else may have written them: no more is read than such a look is worth. ValueError for larger ones.
     """
-    if not form.is_pickle:
-        for document in islice(documents(file, form, limit=_LOOKED_AT), most):
-            yield list(islice(values_of(document, form.generation), _MOST_FIELDS))
+    left = _IN_ALL
+    for document in islice(documents(file, form, limit=_LOOKED_AT), 0 if form.is_pickle else most):
+        left -= len(document)
+        if left < 0:
+            return
+        yield list(islice(values_of(document, form.generation), _MOST_FIELDS))
 
 
 class Summary:

@@ -131,10 +131,20 @@ def generation_of(document: bytes) -> int | None:
     return None
 
 
-def values_of(document: bytes, generation: int) -> Iterator[tuple[str, str]]:
-    """Each field of a document, and its value for a person's eye."""
+class Field(NamedTuple):
+    """A field of a document: its name, what it is, its value for a person's eye, and its bytes (a tensor's numbers)."""
+
+    name: str
+    kind: Kind
+    shown: str
+    data: bytes
+
+
+def values_of(document: bytes, generation: int) -> Iterator[Field]:
+    """Each field of a document."""
     for value in _values(document, generation):
-        yield value.name, _shown(value, document[value.start : value.end])
+        shown = _shown(value, document[value.start : value.end])
+        yield Field(value.name, value.kind, shown, document[slice(*value.free)])
 
 
 class _Value(NamedTuple):
