@@ -693,7 +693,7 @@ def test_a_link_of_a_readme_does_not_leave_the_version(target: str) -> None:
 def test_a_readme_that_is_meant_to_take_long_does_not(source: str) -> None:
     begun = time.process_time()
     rendered(source, lambda path, raw: path)
-    assert time.process_time() - begun < 3
+    assert time.process_time() - begun < 6
 
 
 # arrays
