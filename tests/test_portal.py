@@ -1302,7 +1302,9 @@ def test_of_several_registries_each_page_is_of_one(registry: Registry, tmp_path:
     with portal(Registry(registry.root, also=[other.root], namespace="alice")) as (made, base):
         alice = Person(base=base)
         alice.enter(made.way_in)
-        assert sorted(names(alice.get("/storage").seen)) == ["alice/both", "alice/second"]
+        page = alice.get("/storage")
+        assert sorted(names(page.seen)) == ["alice/both", "alice/second"]
+        assert "is from" not in page.text
         alice.get("/r/alice/both?at=:one")
         alice.get("/r/alice/both?at=:two", 404)
         page = alice.get("/r/alice/second")

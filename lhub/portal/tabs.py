@@ -94,7 +94,8 @@ def _list(visit: Visit, lines: Sequence[Listed], **values: str) -> Page:
     found = [line for line in lines if all(word in _text(line) for word in words)]
     found.sort(key=lambda line: line.updated, reverse=True)
     shown = sheet(found, visit.fields.number("page", 1))
-    pushed = {line.name: visit.remembered.pushed(visit.registry, line) for line in shown.lines}
+    quiet = visit.registry.logged_in(visit.caller)  # else of several registries each line would say which it is from
+    pushed = {line.name: visit.remembered.pushed(quiet, line) for line in shown.lines}
     told = {"sheet": shown, "pushed": pushed, "q": " ".join(words), "everything": len(lines)}
     return Page(template="list.html", values=told | values)
 
