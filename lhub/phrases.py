@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -66,10 +66,15 @@ def _item(item: Any) -> str:
 
 
 def _field(item: dict[str, Any]) -> str:
-    """A tensor of an array's documents: ``embedding: ndarray float32[128]``; what differs is a star."""
-    shape = item.get("shape")
+    """A tensor of an array's documents: ``embedding: ndarray float32[128]``."""
+    return f"{item['name']}: {item.get('type')} {numbers(item)}"
+
+
+def numbers(field: Mapping[str, Any]) -> str:
+    """What the numbers of such a tensor are, ``float32[128]``, a star for a size that differs; empty for none."""
+    shape = field.get("shape")
     sizes = ", ".join("*" if size is None else str(size) for size in shape) if isinstance(shape, list) else ""
-    return f"{item['name']}: {item.get('type')} {item.get('dtype', '')}" + (f"[{sizes}]" if shape is not None else "")
+    return f"{field.get('dtype', '')}" + (f"[{sizes}]" if shape is not None else "")
 
 
 def _argument(item: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -127,15 +127,6 @@ def _linked(sessions: Sequence[Session], line: Listed) -> Iterator[Push]:
         return
     tag = max(links.tags.values(), key=lambda each: each.when, default=None)
     if tag is not None:
-        yield Push(
-            name=line.name,
-            kind=line.kind,
-            visibility=line.visibility,
-            who=account_of(tag.uid),
-            when=tag.when,
-            tags=tuple(name for name, each in links.tags.items() if each.version == tag.version),
-            protected=tuple(links.protected),
-            version=tag.version,
-            message="",
-            root=line.root,
-        )
+        who, named = account_of(tag.uid), [name for name, each in links.tags.items() if each.version == tag.version]
+        entry = Entry(action="push", name=who, address=who, when=tag.when, version=tag.version, tags=tuple(named))
+        yield _told(line, replace(entry, protected=tuple(name for name in named if links.tags[name].protected)))

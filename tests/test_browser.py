@@ -165,7 +165,7 @@ PAGES = {
 
 def look(seat: Seat, name: str) -> None:
     """A page fits its window, and whoever reads it by ear or by keyboard finds nothing missing."""
-    window = seat.page.viewport_size["width"]  # type: ignore[index]
+    window = seat.page.viewport_size["width"]  # type: ignore[index]  # every window here has one
     with suppress(AssertionError):  # Playwright makes it wider for a moment to take a picture
         wait_until(lambda: seat.page.evaluate("document.documentElement.scrollWidth") <= window, within=2)
     width = seat.page.evaluate("document.documentElement.scrollWidth")

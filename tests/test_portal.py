@@ -824,7 +824,7 @@ def docs(registry: Registry, tmp_path: Path) -> Registry:
 def test_an_array_is_shown_by_its_summary_its_numbers_and_its_first_documents(alice: Person, docs: Registry) -> None:
     page = alice.get("/r/alice/items/documents")
     assert re.search(r"length 20 homogeneous yes", page.text)
-    assert re.search(r"embedding ndarray float32 \[8\].*image ndarray uint8 \[4, 4, 3\].*price float", page.text)
+    assert re.search(r"embedding ndarray float32\[8\].*image ndarray uint8\[4, 4, 3\].*price float", page.text)
     assert "price: 20 values from 0 to 19, mean 9.5" in page.text
     assert len(page.seen.all("article")) == 12
     assert "item 11" in page.text
@@ -1371,12 +1371,15 @@ def first_line(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_prints_its_link_at_once_and_ends_when_it_is_told(shell: Shell, how: signal.Signals) -> None:
     shell("login", "alice", check=True)
-    words = [sys.executable, "-m", "lhub", "portal", "--no-browser"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "lhub", "portal", "--no-browser", "--port", str(port)]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=shell.environment()
     ) as process:
         link = urlsplit(first_line(process))
-        assert (link.scheme, link.hostname) == ("http", "127.0.0.1")
+        assert (link.scheme, link.hostname, link.port) == ("http", "127.0.0.1", port)
         person = Person(base=f"http://{link.netloc}")
         person.enter(link.path)
         assert "alice has no Executor yet" in person.get("/executors").text

@@ -32,7 +32,7 @@ def own_only(protocol: Any) -> Any:
     Who only connects and says nothing keeps nobody out then.
     """
 
-    class Own(protocol):  # type: ignore[misc]
+    class Own(protocol):  # type: ignore[misc]  # as above
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if tells() and not is_own(transport.get_extra_info("peername"), transport.get_extra_info("sockname")):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import lhub.phrases as phrases
 from lhub.errors import NotFound
 from lhub.kinds.shapes import Field
 from lhub.portal.cards import Card, card_of, page
@@ -54,11 +55,8 @@ def documents(visit: Visit) -> Page:
 
 
 def _told(field: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A field as a manifest has it: name, type, and of a tensor its dtype and shape; somebody else may have made it."""
-    shape = field.get("shape")
-    sizes = ", ".join("*" if size is None else str(size) for size in shape) if isinstance(shape, list) else ""
-    numbers = f"{field.get('dtype') or ''} [{sizes}]" if isinstance(shape, list) else ""
-    return str(field.get("name", "")), str(field.get("type", "")), numbers
+    """A field as a manifest has it: name, type, and what a tensor's numbers are; somebody else may have made it."""
+    return str(field.get("name", "")), str(field.get("type", "")), phrases.numbers(field)
 
 
 def _document(fields: Sequence[Field]) -> Sequence[Shown]:

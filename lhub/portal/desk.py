@@ -112,7 +112,6 @@ class Portal:
                 registry=registry,
                 parts=asked.parts,
                 fields=fields,
-                notes=notes,
                 verified=self.verified,
                 remembered=self.remembered,
                 rooted=self.rooted,

@@ -26,8 +26,8 @@ from lhub.errors import clean
 from lhub.names import is_inside
 
 _OUTSIDE = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
-_LONG, _MOST_BRACKETS = ("[", "!["), 4000
-"""What takes long to be told from text, and how many of it are read: 0.5 s."""
+_MOST_BRACKETS = 4000
+"""Brackets that are read: each takes long to be told from text, so many of them half a second."""
 _RELATION = "noopener noreferrer nofollow"
 Beside: TypeAlias = Callable[[str, bool], str]
 """Where a file of the same version stands, by its path: on its page, or (True) as it is."""
@@ -38,10 +38,10 @@ def rendered(text: str, beside: Beside) -> Markup:
 
     One that is meant to take long is shown as it is.
     """
-    if sum(map(text.count, _LONG)) > _MOST_BRACKETS:
+    if text.count("[") > _MOST_BRACKETS:
         return Markup("<pre>{}</pre>").format(clean(text))
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    markdown.validateLink = lambda url: _target(url, beside) is not None  # type: ignore[method-assign]
+    markdown.validateLink = lambda url: _target(url, beside) is not None  # type: ignore[method-assign]  # so its guide has it
     markdown.add_render_rule("image", _image(beside))
     tokens = markdown.parse(clean(text.replace("\t", "    ")))
     for token, following in pairwise([*tokens, Token("", "", 0)]):

@@ -73,14 +73,13 @@ class Remembered:
 class Visit:
     """One request: the registry as the person uses it, the parts of the address, and the fields of query or form.
 
-    `notes` gathers what the registry says beside its answers; `verified` is what was found whole before, `remembered`
-    what was listed just now; `rooted` is what a command needs to mean this registry (`` --root DIR``, or nothing).
+    `verified` is what was found whole before, `remembered` what was listed just now; `rooted` is what a command needs
+    to mean this registry (`` --root DIR``, or nothing).
     """
 
     registry: Registry
     parts: Mapping[str, str]
     fields: Fields
-    notes: list[str]
     verified: Verified
     remembered: Remembered
     rooted: str = ""
