@@ -95,6 +95,12 @@ def push(
     if_absent: bool = False,
     build_env: Mapping[str, str] | None = None,
     show_progress: bool = False,
+    image: str | None = None,
+    builder: str | None = None,
+    dockerfile: str | os.PathLike[str] | None = None,
+    platforms: Iterable[str] = (),
+    no_cache: bool = False,
+    base: str | None = None,
 ) -> Pushed:
     """Push a folder, a file, or documents as a version of a resource, and let tags name it.
 
@@ -112,11 +118,18 @@ def push(
     merged into its `metas`, the dependencies of `pyproject.toml` are added to the requirements (the rules are those of
     jina-ai/executor-normalizer). The folder itself stays as it is, and nothing in it is run.
 
-    Returns a `Pushed` with name, uri, version, tags, protected_tags, visibility, new, task_id, secret, path.
+    `image` is ``auto`` (the default, or what `LHUB_IMAGE` says: a container image is built of an Executor that has a
+    Dockerfile, or whose namespace has a base), ``always`` or ``never``; `builder` is ``docker``, ``podman``,
+    ``buildah`` or ``python``, else the first that answers; `dockerfile` a path in the folder; `platforms` as in
+    ``linux/amd64``; `base` is the reference of a base: who names one of these wants an image (``always``). `no_cache`
+    builds all anew. The source is published first.
+
+    Returns a `Pushed` with name, uri, version, tags, protected_tags, visibility, new, task_id, secret, path, image.
 
     Raises UsageError (2) with every fault of the folder or the call, Denied (4) for another's namespace, Conflict (5)
     for a protected tag, a standing name or a failed `expect`, LockTimeout (7), LhubError (1) for a full disk or a
-    folder that changed meanwhile. After any of them the tags are what they were.
+    folder that changed meanwhile, ToolMissing (9) where an image must be built and nothing can. After any of them the
+    tags are what they were. A BuildFailed (8) is of the image alone: its `pushed` tells what was published.
     """
     import lhub.door as door
 
@@ -134,6 +147,12 @@ def push(
         if_absent=if_absent,
         build_env=build_env,
         show_progress=show_progress,
+        image=door.image(image, builder, dockerfile, platforms, base),
+        builder=builder,
+        dockerfile=dockerfile,
+        platforms=platforms,
+        no_cache=no_cache,
+        base=base,
     )
 
 

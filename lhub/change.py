@@ -7,7 +7,6 @@ nothing, all after it can be done again by the next writer.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -17,11 +16,24 @@ from dataclasses import dataclass
 
 from lhub.commits import tip_of
 from lhub.diary import Entry, Recorded, missing
-from lhub.disk import Pen
+from lhub.disk import TAKEN, Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound
 from lhub.history import Diary, DiaryLost
 from lhub.identity import account_of
-from lhub.layout import ONE_PERSON, SCRATCH, Modes, ResourceFolder, going, is_private, is_version, link_to, trash_name
+from lhub.layout import (
+    BASE,
+    ONE_PERSON,
+    SCRATCH,
+    VERSION_FOLDER,
+    Modes,
+    NamespaceFolder,
+    ResourceFolder,
+    going,
+    is_private,
+    is_version,
+    link_to,
+    trash_name,
+)
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.moments import timestamp
@@ -32,7 +44,6 @@ from lhub.tags import Links
 
 _TICK = 0.011
 """Seconds of the coarsest clock of a Linux server's file times (HZ=100), and a little more."""
-_STANDS = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +300,15 @@ class Change:
             stands = kind
         if stands != kind:
             raise Conflict(f"{self.resource.name} holds {stands}, this is {kind}", hint="push it under another name")
+        if kind == BASE:
+            self.tell_base()
+
+    def tell_base(self) -> None:
+        """Let a push to this namespace find its base image by name; who may not see what is private sees no name."""
+        space = NamespaceFolder(os.path.dirname(self.place.path))
+        self.pen.make_folders([space.bases], self.modes.private)
+        with suppress(FileExistsError):
+            self.pen.write_new(f"{space.bases}/{os.path.basename(self.place.path)}", b"", self.modes.file, sync=False)
 
     # the steps of a push
 
@@ -304,7 +324,7 @@ class Change:
             try:
                 self.pen.rename(staged.folder.path, final)
             except OSError as error:
-                if error.errno not in _STANDS:
+                if error.errno not in TAKEN:
                     raise
                 if agrees(self.resource, staged, reads=reads):
                     self.pen.sync_folder(self.place.versions)
@@ -394,6 +414,42 @@ class Change:
             self.diary.set_aside(tip)
         self.recorded = self.diary.add(Recorded(), *entries)
         self._complete(self.visibility())
+
+    def publish_image(self, version: str, layout: str) -> None:
+        """A staged layout becomes the image of a version; the one that stood is found until it is in its place.
+
+        It waits under the name of what is to be removed, so that a kill leaves nothing that is not collected: a folder
+        that moves to another must be writable, and shall be read-only and durable before it has its name.
+        """
+        final, old, waiting = self.place.image(version), self.place.old_image(version), self._gone_image()
+        if self.pen.make_folder(self.place.images, self.modes.inner):
+            self.pen.sync_folder(self.place.inside)
+        self._stand(version)
+        listed(self.place.images)  # as another host has left it
+        self.pen.rename(layout, waiting)
+        self.pen.set_mode(waiting, VERSION_FOLDER)
+        self.pen.sync_folder(waiting)
+        try:
+            self.pen.rename(waiting, final)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            self._drop_image(old)
+            self.pen.rename(final, old)
+            self.pen.rename(waiting, final)
+        self._sync_names(self.place.images)
+        self._drop_image(old)
+
+    def _gone_image(self) -> str:
+        return self.place.gone_image(f"{self.writer.unique}-{os.urandom(4).hex()}")
+
+    def _drop_image(self, path: str) -> None:
+        """Remove an image that nobody shall read; a colleague's is renamed, and collected by him."""
+        gone = self._gone_image()
+        with suppress(FileNotFoundError):
+            self.pen.rename(path, gone)
+            with suppress(PermissionError):
+                drop(self.pen, gone)
 
     def relocate(self, place: str, name: str | None = None) -> None:
         """The whole resource, its lock too, to another place in its namespace: what delete, restore and rename are."""

@@ -26,6 +26,7 @@ from lhub.layout import (
     SCRATCH,
     NamespaceFolder,
     deleted_name,
+    image_of,
     is_gone,
     is_version,
     seen_note,
@@ -50,8 +51,8 @@ class Plan:
     """What a collection would do in one resource, and the bytes it would free.
 
     `note`, `trash` and `remove` are versions (64 hex digits, `remove` by their names under `versions/`); `forget` are
-    notes of versions that were tagged or are gone; `blobs` are digests; `damaged` names in the quarantine; `left` are
-    versions that another user made.
+    notes of versions that were tagged or are gone; `blobs` are digests; `damaged` names in the quarantine; `images`
+    names under `images/`; `left` are versions that another user made.
     """
 
     note: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class Plan:
     forget: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     bytes: int = 0
 
@@ -71,7 +73,7 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.note or self.trash or self.remove or self.forget or self.blobs or self.damaged)
+        return not (self.note or self.trash or self.remove or self.forget or self.blobs or self.damaged or self.images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,17 +247,23 @@ def plan(resource: Resource, uid: int, now: float, rule: Rule) -> Plan:
     needed = named - set(lying)  # a damaged one lies in the trash beside the good one in its place
     old = [name for name in sorted(lying) if _is_over(resource, name, now, rule) and trashed(name) not in needed]
     going = [name for name in old if name not in others]
+    images = _loose_images(resource, uid, set(lying) - set(going))
+    doomed = [
+        *(f"{resource.folder.versions}/{name}" for name in going),
+        *(f"{resource.folder.images}/{name}" for name in images),
+    ]
     found = Plan(
         note=tuple(version for version in loose if version not in notes and version not in others),
         trash=tuple(version for version in loose if notes.get(version, 0) >= rule.grace and version not in others),
         remove=tuple(going),
         forget=tuple(sorted(version for version in notes if version in stays or version not in lying)),
-        blobs=tuple(_unnamed_blobs(resource, uid, lying, going, now, rule)),
+        blobs=tuple(_unnamed_blobs(resource, uid, lying, going, doomed, now, rule)),
+        images=images,
         damaged=tuple(_old_damaged(resource, uid, now, rule)),
         left=tuple(name for name in (*loose, *old) if name in others),
     )
     folder = resource.folder
-    gone = [f"{folder.versions}/{name}" for name in found.remove] + [folder.blob(digest) for digest in found.blobs]
+    gone = [*doomed, *(folder.blob(digest) for digest in found.blobs)]
     return replace(found, bytes=_weigh([*gone, *(f"{folder.damaged}/{name}" for name in found.damaged)]))
 
 
@@ -309,11 +317,21 @@ def _owner(path: str) -> int | None:
     return status.st_uid if (status := status_of(path)) else None
 
 
+def _loose_images(resource: Resource, uid: int, staying: set[str]) -> tuple[str, ...]:
+    """The container images of versions that are not here any more, and what a dead writer left of older ones."""
+    names = {entry.name for entry in listed(resource.folder.images)}
+    kept = {trashed(name) or name for name in staying}
+    versions = {name: image_of(name) for name in names}
+    gone = {name for name, version in versions.items() if is_gone(name) or (version and version not in kept)}
+    replaced = {name for name, version in versions.items() if version in names - {name}}
+    return tuple(sorted(name for name in gone | replaced if _owner(f"{resource.folder.images}/{name}") == uid))
+
+
 def _unnamed_blobs(
-    resource: Resource, uid: int, lying: list[str], going: list[str], now: float, rule: Rule
+    resource: Resource, uid: int, lying: list[str], going: list[str], doomed: list[str], now: float, rule: Rule
 ) -> Iterator[str]:
     """The digests of blobs that nothing names and that are old; none at all while a version does not read."""
-    freed = Counter(status.st_ino for name in going for status in _files(f"{resource.folder.versions}/{name}"))
+    freed = Counter(status.st_ino for path in doomed for status in _files(path))
     loose = []
     for digest, status in _blobs(resource):
         links = status.st_nlink - freed[status.st_ino]  # more than its own: a version's, or a push's right now
@@ -328,6 +346,8 @@ def _unnamed_blobs(
                     digests.update(opened.sums().values())
             except (LhubError, OSError):
                 return
+    for entry in listed(resource.folder.images) if loose else ():  # of a disk without hard links
+        digests.update(blob.name for blob in listed(f"{entry.path}/blobs/sha256") if entry.path not in doomed)
     yield from (digest for digest in loose if digest not in digests)
 
 
@@ -378,6 +398,8 @@ def _collect_in(session: Session, namespace: str | None, resource: Resource, rul
             session.pen.write_new(resource.folder.seen(version), b"", 0o444, sync=False)
         _trash(session.pen, locked, found, now)
         removed = [_remove(session, locked, name) for name in found.remove]
+        for name in found.images if all(removed) else ():
+            _remove_image(session, resource, name)
         for digest in found.blobs if all(removed) else ():  # what came back may need them
             _remove_blob(session.pen, locked, digest, now - rule.grace)
         for name in found.damaged:
@@ -428,6 +450,16 @@ def _remove(session: Session, locked: Change, name: str) -> bool:
             return False
     session.pen.remove_tree(gone)
     return True
+
+
+def _remove_image(session: Session, resource: Resource, name: str) -> None:
+    """Rename to a name that nobody reads, then remove."""
+    folder = resource.folder.images
+    gone = f"{folder}/{name}" if is_gone(name) else resource.folder.gone_image(session.unique())
+    with _unless_gone():
+        if not is_gone(name):
+            session.pen.rename(f"{folder}/{name}", gone)
+        session.pen.remove_tree(gone)
 
 
 def _remove_blob(pen: Pen, locked: Change, digest: str, until: float) -> None:

@@ -24,6 +24,7 @@ from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of, group_of
 from lhub.inbox import is_abandoned
 from lhub.layout import (
+    BASES,
     INBOX,
     NAMESPACE_FILE,
     ONE_PERSON,
@@ -157,7 +158,7 @@ def _space(session: Session, namespace: str | None) -> Iterator[_Found]:
         )
     yield from _writable(session, folder.file, 0o002 if session.modes(namespace) is not ONE_PERSON else 0o022)
     for entry in listed(folder.path):
-        if entry.name in (NAMESPACE_FILE, TRASH, TOKENS_FILE, *TOKENS_ASIDE):
+        if entry.name in (NAMESPACE_FILE, TRASH, BASES, TOKENS_FILE, *TOKENS_ASIDE):
             continue
         if entry.name.startswith(INBOX) and entry.is_dir(follow_symlinks=False):
             yield from _inbox(session, entry)
@@ -540,7 +541,7 @@ def _own_names(resource: Resource) -> tuple[str, ...]:
     """What lhub makes in a resource's own folder."""
     folder = resource.folder
     made = (folder.versions, folder.history, folder.recorded, folder.builds, folder.secret, folder.lock, folder.damaged)
-    return (*made, f"{folder.inside}/images")
+    return (*made, folder.images)
 
 
 def _mode(path: str) -> int | None:

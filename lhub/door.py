@@ -2,7 +2,7 @@
 
 `LHUB_HOME` (default ``~/.lhub``) holds the login and a disposable index; `LHUB_ROOT` (default ``registry`` in
 it) is the registry, or several with ``:`` between them: a reference is looked up in that order, a push goes to the
-first.
+first. `LHUB_IMAGE` (auto, never) says whether a push builds an image where nothing else does.
 
 >>> here(root="/srv/registry", environment={"LHUB_HOME": "/nowhere"}).session.root
 '/srv/registry'
@@ -39,6 +39,16 @@ def variables(names: Iterable[str], given: Mapping[str, str] | None) -> dict[str
     """The values of these variables: those that were given, else what the environment has."""
     found = {name: (given or {}).get(name) or variable(name) for name in names}
     return {name: value for name, value in found.items() if value}
+
+
+def image(given: str | None, *wishes: object, environment: Mapping[str, str] = os.environ) -> str:
+    """Whether a push builds an image: as is said; who wishes how wants one; else as `LHUB_IMAGE` says, else auto."""
+    if given or any(wishes):
+        return given or "always"
+    told = environment.get("LHUB_IMAGE") or "auto"
+    if told not in ("auto", "never"):
+        raise UsageError(f"LHUB_IMAGE is auto or never, not {told[:40]!r}", hint="unset LHUB_IMAGE")
+    return told
 
 
 def keep_clean(path: str) -> None:

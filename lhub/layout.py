@@ -19,6 +19,10 @@ PIN = ".protected."
 REGISTRY_FILE, NAMESPACE_FILE, RESOURCE_FILE = "registry.yaml", "namespace.yaml", "resource.yaml"
 TOKENS_FILE = ".tokens.yaml"
 TOKENS_ASIDE = (".tokens.lock", ".tokens.new")
+BASE = "base"
+"""The kind of a resource that is a container base image."""
+BASES = ".bases"
+"""This folder of a namespace has a file for each base image in it, so that a push finds them without a search."""
 INBOX = ".inbox."
 """Folders of a namespace that start so hold uploads on their way."""
 MANIFEST, SUMS, FILES = "manifest.yaml", "SHA256SUMS", "files"
@@ -26,7 +30,7 @@ SCRATCH = ".tmp."
 """Names under `versions/` that start so are nobody's business but their maker's."""
 
 _LINK = ".lhub/versions/"
-_TRASH, _SEEN, _GONE = ".trash.", ".seen.", ".gone."
+_TRASH, _SEEN, _GONE, _OLD = ".trash.", ".seen.", ".gone.", ".old."
 TRASH = ".trash"
 """Deleted resources lie in this folder of their namespace."""
 _HEX = frozenset("0123456789abcdef")
@@ -114,6 +118,11 @@ class NamespaceFolder(_Folder):
     def tokens_scratch(self) -> str:
         """The tokens as they will be."""
         return f"{self.path}/.tokens.new"
+
+    @property
+    def bases(self) -> str:
+        """Where the names of base images are found."""
+        return f"{self.path}/{BASES}"
 
     def inbox(self, unique: str) -> str:
         """Where an upload lies until it is pushed: its name may come behind its bytes."""
@@ -217,6 +226,23 @@ class ResourceFolder(_Folder):
     def stores(self) -> tuple[str, str]:
         """The folders above all blobs."""
         return f"{self.path}/.lhub/history.git/lfs", f"{self.path}/.lhub/history.git/lfs/objects"
+
+    @property
+    def images(self) -> str:
+        """One folder an image."""
+        return f"{self.path}/.lhub/images"
+
+    def image(self, version: str) -> str:
+        """The image of a version, an OCI layout."""
+        return f"{self.path}/.lhub/images/{version}"
+
+    def old_image(self, version: str) -> str:
+        """The one that it had before, until the new one is in its place."""
+        return f"{self.path}/.lhub/images/{_OLD}{version}"
+
+    def gone_image(self, unique: str) -> str:
+        """The name of an image that is being removed."""
+        return f"{self.path}/.lhub/images/{_GONE}{unique}"
 
     @property
     def builds(self) -> str:
@@ -336,6 +362,12 @@ def trashed(name: str) -> str | None:
     """The version id of a name under `versions/` that is in the trash."""
     when, _, version = name.removeprefix(_TRASH).partition(".")
     return version if name.startswith(_TRASH) and _is_seconds(when) and is_version(version) else None
+
+
+def image_of(name: str) -> str | None:
+    """The version that a name under `images/` is the image of, or was until a new one is in its place."""
+    version = name.removeprefix(_OLD)
+    return version if is_version(version) else None
 
 
 def seen_note(name: str) -> str | None:

@@ -8,22 +8,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from lhub.builds import Event
+from lhub.builds import Cancelled, Event, Task
+from lhub.errors import BuildFailed
 from lhub.names import LATEST
+from lhub.staging import Staging
 
-if TYPE_CHECKING:
-    from lhub.documents import Documents
+
+class Arriving(Protocol):
+    """What is pushed where there is no folder or file: it is written where it will lie."""
+
+    @property
+    def kind(self) -> str:
+        """What it is."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has been written, and may not give the same again."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the manifest tells; known once it was received."""
+
+    def receive(self, stage: Staging, task: Task) -> Mapping[str, object]:
+        """Write it into a staging folder, looking often whether the task shall stop; what its step tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOrder:
+    """What a pusher asks for of the container image of an Executor, as he said it.
+
+    `when` is ``auto`` (if there is something to build it of) or ``always``; `builder` ``docker``, ``podman``,
+    ``buildah`` or ``python``; `dockerfile` a path; `platforms` as in ``linux/amd64``; `base` the reference of one.
+    """
+
+    when: str
+    builder: str | None = None
+    dockerfile: str | None = None
+    platforms: tuple[str, ...] = ()
+    no_cache: bool = False
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event.
 
-    `documents` are what is pushed where there is no folder or file at `path`; `given` is the SHA-256 of a file there
+    `arriving` is what is pushed where there is no folder or file at `path`; `given` is the SHA-256 of a file there
     that may be kept as it is, by a second name; `whole`: nothing of the folder is left out by an ignore list;
-    `metadata` is what else the manifest tells, as JSON; `kind` is what it must turn out to be.
+    `metadata` is what else the manifest tells, as JSON; `kind` is what it must turn out to be; `image` is
+    None where none is to be built.
     """
 
     path: str
@@ -39,11 +74,12 @@ class Order:
     build_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     detach: bool = False
     telling: Callable[[Event], None] = lambda event: None
-    documents: Documents | None = None
+    arriving: Arriving | None = None
     given: str | None = None
     whole: bool = False
     metadata: str | None = None
     kind: str | None = None
+    image: ImageOrder | None = None
 
     @property
     def all_tags(self) -> tuple[str, ...]:
@@ -58,8 +94,9 @@ class Pushed:
     `name` is ``alice/X``, `kind` what it holds; `uri` the reference to pull it by; `version` 64 hex digits; `tags`
     those this push named, `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this
     content was not there before; `task_id` 24 hex digits; `secret` is given once, at the first push without a
-    namespace; `path` is the immutable folder; `warnings` are sentences about what did not work but lost nothing. Of a
-    push that goes on by itself `version`, `new` and `path` are None: its task tells them.
+    namespace; `path` is the immutable folder; `image` the reference of its container image, where it has one;
+    `warnings` are sentences about what did not work but lost nothing. Of a push that goes on by itself `version`, `new`
+    and `path` are None: its task tells them.
     """
 
     name: str
@@ -73,6 +110,7 @@ class Pushed:
     task_id: str
     path: str | None
     secret: str | None = None
+    image: str | None = None
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -80,7 +118,7 @@ class Pushed:
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub push --json` prints it."""
-        return {
+        told: dict[str, object] = {
             "name": self.name,
             "uri": self.uri,
             "version": self.version,
@@ -92,6 +130,19 @@ class Pushed:
             "secret": self.secret,
             "path": self.path,
         }
+        return told | ({"image": self.image} if self.image else {})
+
+
+class ImageFailed(BuildFailed):
+    """The version was published, its container image was not; `pushed` tells what stands."""
+
+    def __init__(self, message: str, *, hint: str, pushed: Pushed) -> None:
+        super().__init__(message, hint=hint)
+        self.pushed = pushed
+
+
+class ImageCancelled(ImageFailed, Cancelled):
+    """The same, since somebody asked for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,9 +60,19 @@ def _word(value: Any) -> str:
 def _item(item: Any) -> str:
     if not isinstance(item, dict):  # of somebody else's making
         return str(item)
+    if "platform" in item:
+        return _ground(item)
     if "name" not in item:
         return _endpoint(item)
     return _field(item) if "shape" in item or "dtype" in item else _argument(item)
+
+
+def _ground(item: dict[str, Any]) -> str:
+    """What a base has for a platform: ``linux/amd64: Python 3.11, glibc 2.36, 3 packages``."""
+    packages = item.get("packages")
+    told = [f"Python {item['python']}" if "python" in item else "no Python", item.get("libc")]
+    told.append(count(len(packages), "package") if isinstance(packages, list) else None)
+    return f"{item['platform']}: {', '.join(str(each) for each in told if each)}"
 
 
 def _field(item: dict[str, Any]) -> str:

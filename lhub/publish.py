@@ -28,8 +28,8 @@ from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private
 from lhub.manifest import METADATA
 from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
-from lhub.opening import GONE
-from lhub.orders import Order, Planned, Pushed
+from lhub.opening import GONE, listed
+from lhub.orders import Arriving, ImageOrder, Order, Planned, Pushed
 from lhub.redaction import Redaction
 from lhub.session import Session
 from lhub.staging import Staged, Staging, changed_error, identify, staging, sweep
@@ -37,7 +37,7 @@ from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
 
 if TYPE_CHECKING:
-    from lhub.documents import Documents
+    from lhub.building import Imaging
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -66,11 +66,12 @@ def push(session: Session, order: Order) -> Pushed:
 
 def plan(session: Session, order: Order) -> Planned:
     """All that a push refuses or would carry, nothing of it written."""
-    if order.documents is not None:
+    if order.arriving is not None:
         raise UsageError("what documents become is known when they are written", hint="plan takes a folder or a file")
     going = _begin(session, order)
     target = going.aim()
     _refuse(session, target, order)
+    _imaging(session, order, target)
     spaces.no_twin_space(session, target.place.namespace)
     version = identify(target.packing, target.kind, target.about)
     return Planned(
@@ -113,7 +114,7 @@ class _Going:
                 pass
             except OSError as error:
                 time.sleep(self.pause_after(error, target, turn))
-            if self.order.documents is not None and self.order.documents.gone:
+            if self.order.arriving is not None and self.order.arriving.gone:
                 name = target.resource.name
                 raise Conflict(f"{name} was deleted while the documents were on their way", hint="push them again")
             if target.place.private and self.order.visibility is None:
@@ -131,12 +132,17 @@ class _Going:
         """Refuse early, then steps 1a to 10."""
         session, self.target = self.session, target
         _refuse(session, target, self.order)
+        imaging = _imaging(session, self.order, target)
         if target.place.namespace is None and target.first:
             self.keep_secret()
         hidden = _settle(session, target, self.order)
         with _telling_hidden(session, target) if hidden else nullcontext():
             pushed = _push(session, target, self.order, self.task_at(target))
-        return replace(pushed, secret=self.order.secret) if self.first else pushed
+        if self.first:
+            pushed = replace(pushed, secret=self.order.secret)
+        if imaging is not None and pushed.version is not None:
+            imaging.build(pushed, self.task_at(target))
+        return _with_image(target, pushed)
 
     def keep_secret(self) -> None:
         """Give a new resource without a namespace its secret, once for all turns: whichever ends well tells it."""
@@ -211,14 +217,14 @@ class _Target:
     resource: Resource
     kind: str
 
-    documents: Documents | None
+    arriving: Arriving | None
     metadata: str | None
 
     @property
     def about(self) -> Mapping[str, Any]:
         """What the manifest tells; of an Executor or array that goes on as files, what it tells of those."""
-        if self.documents is not None:
-            told = self.documents.about
+        if self.arriving is not None:
+            told = self.arriving.about
         else:
             told = self.found.about if self.kind == self.found.kind else files(self.packing).about
         return {**told, METADATA: self.metadata} if self.metadata is not None else told
@@ -237,11 +243,11 @@ def _begin(session: Session, order: Order) -> _Going:
     with suppress(NotFound):  # a missing registry is made, once nothing is left to refuse
         session.read_root()
     without = frozenset[str]() if order.whole else None
-    packing = scan(order.path, without=without, given=order.given) if order.documents is None else _NO_FILES
+    packing = scan(order.path, without=without, given=order.given) if order.arriving is None else _NO_FILES
     if packing.folder and f"{session.root}/".startswith(f"{packing.folder}/"):
         raise UsageError(f"{order.path} holds the registry itself", hint="push a folder beside it or in it")
     _tell_ignored(session, packing)
-    found, fault = _recognised(packing) if order.documents is None else (_ARRAY, None)
+    found, fault = _recognised(packing) if order.arriving is None else (_arriving(order.arriving), None)
     if order.kind not in (None, found.kind):
         raise UsageError(f"{order.path} is of kind {found.kind}, not {order.kind}", hint="nothing was changed")
     for warning in found.warnings:
@@ -252,7 +258,10 @@ def _begin(session: Session, order: Order) -> _Going:
 
 
 _NO_FILES = Packing(folder="", sources=(), ignored=(), own_list=True)
-_ARRAY = Recognised(kind="docarray", packing=_NO_FILES)
+
+
+def _arriving(arriving: Arriving) -> Recognised:
+    return Recognised(kind=arriving.kind, packing=_NO_FILES)
 
 
 def _recognised(packing: Packing) -> tuple[Recognised, UsageError | None]:
@@ -314,7 +323,7 @@ def _tell_ignored(session: Session, packing: Packing) -> None:
 def _target(session: Session, order: Order, packing: Packing, found: Recognised) -> _Target:
     wanted = next((name for name in (order.name, order.force_update, found.name) if name is not None), None)
     if wanted is None:
-        if order.documents is not None:
+        if order.arriving is not None:
             raise UsageError("documents are pushed under a name", hint='lhub.push(docs, "alice/x")')
         how = "" if packing.file else ", or metas.name in the folder's config.yml"
         raise UsageError(f"{order.path} does not say its name", hint=f"lhub push PATH NAME{how}")
@@ -325,7 +334,7 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
         namespace = session.caller
     place = session.place(namespace, name, secret=order.secret)
     resource = session.resource(namespace, name)
-    as_files = place.stands and place.kind == "files" and order.documents is None
+    as_files = place.stands and place.kind == "files" and order.arriving is None
     kind = "files" if as_files else found.kind  # any folder or file may go on as files
     if not place.stands:
         place = replace(place, maker=True, kind=kind)
@@ -338,7 +347,7 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
         place=place,
         resource=resource,
         kind=kind,
-        documents=order.documents,
+        arriving=order.arriving,
         metadata=order.metadata,
     )
 
@@ -371,7 +380,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
         if other := twin(tag, list(links.tags)):
             raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
     pinned = {tag: stands for tag in order.all_tags if (stands := links.standing(tag)) is not None}
-    if pinned and target.documents is None:  # what documents become is known when they are written
+    if pinned and target.arriving is None:  # what documents become is known when they are written
         version = identify(target.packing, target.kind, target.about)
         if held := [tag for tag, stands in pinned.items() if stands != version]:
             raise protected_error(resource.name, held)
@@ -469,8 +478,9 @@ def _push(session: Session, target: _Target, order: Order, task: Task) -> Pushed
 
 def _receive(target: _Target, stage: Staging, task: Task) -> None:
     """Step 2: all that travels is copied in, with what an Executor gained."""
-    if target.documents is not None:
-        _receive_documents(target.documents, stage, task)
+    if target.arriving is not None:
+        with task.step("receive") as told:
+            told.update(target.arriving.receive(stage, task))
         return
     found, sources = target.found, target.packing.sources
     with task.step("receive") as told:
@@ -488,20 +498,6 @@ def _receive(target: _Target, stage: Staging, task: Task) -> None:
             told.update(jtype=found.about.get("jtype"))
         with task.step("check requirements") as told:
             told.update(build_env=list(found.variables), warnings=list(found.warnings))
-
-
-def _receive_documents(documents: Documents, stage: Staging, task: Task) -> None:
-    """Step 2 of an array: its payload is written where it will lie, piece by piece."""
-
-    def pieces() -> Iterator[bytes]:
-        for piece in documents.pieces():
-            yield piece
-            task.breathe()
-            task.progress("receive", documents.summary.length, documents.total or documents.summary.length)
-
-    with task.step("receive") as told:
-        written = stage.write(pieces(), lambda: documents.path, documents.head)
-        told.update(files=1, bytes=written.size, documents=documents.summary.length)
 
 
 def _publish(session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str) -> Pushed:
@@ -542,6 +538,41 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
         path=target.resource.folder.version(staged.id).files,
         warnings=tuple(locked.warnings),
     )
+
+
+# its container image, once it is published
+
+_AUTO = ImageOrder(when="auto")
+
+
+def _imaging(session: Session, order: Order, target: _Target) -> Imaging | None:
+    """The image that this push asks for, looked at before anything is published; None where there is none to build."""
+    asked = order.image
+    if asked is None or (replace(asked, no_cache=False) == _AUTO and not _has_reason(session, target)):
+        return None
+    from lhub.building import Imaging  # with subprocess, for images only
+    from lhub.imaging import Wish  # as above
+
+    private = order.visibility == "private" if order.visibility else target.place.private
+    wish = Wish(asked=asked, variables=order.build_env, packing=target.packing, kind=target.kind, private=private)
+    return Imaging.of(session, target.resource, target.place, wish)
+
+
+def _has_reason(session: Session, target: _Target) -> bool:
+    """Whether there is something to build an image of: a Dockerfile that travels, or a base of one's own."""
+    if target.kind != "executor":
+        return False
+    if any(source.path == "Dockerfile" for source in target.packing.sources):
+        return True
+    namespace = target.place.namespace
+    return namespace is not None and bool(listed(session.folder.namespace(namespace).bases))
+
+
+def _with_image(target: _Target, pushed: Pushed) -> Pushed:
+    """What is told of a push, with its image if it has one."""
+    if pushed.version is None or target.resource.image(pushed.version) is None:
+        return pushed
+    return replace(pushed, image=str(replace(_uri(target, pushed.tags[0]), docker=True)))
 
 
 def _refuse_unexpected(target: _Target, order: Order, links: Links) -> None:

@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lhub.disk import Pen
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import person
 from lhub.index import Index
+from lhub.layout import BASE
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
 from lhub.session import TIMEOUT, Session, beside_deletions, first_of
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lhub.change import Change
     from lhub.collection import Collected
     from lhub.comparison import Difference
+    from lhub.containers import BaseListed, Container
     from lhub.deletion import Deleted, Lying
     from lhub.diary import Entry
     from lhub.doctor import Oddity
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from lhub.fetch import Pulled
     from lhub.inbox import Inbox, Received
     from lhub.kinds.shapes import Field
-    from lhub.orders import Order, Planned, Pushed
+    from lhub.orders import Arriving, ImageOrder, Order, Planned, Pushed
     from lhub.past import Rolled, Then
     from lhub.recent import Push
     from lhub.selftest import Report
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MOST_METADATA, _MOST_LEVELS = 64 * 1024, 64
+_WHEN, _BUILDERS = ("auto", "always", "never"), ("docker", "podman", "buildah", "python")
+_EXPORT = "lhub image export REF -o FILE writes it to a file"
 
 
 class Registry:
@@ -185,9 +189,15 @@ class Registry:
         whole: bool = False,
         metadata: Mapping[str, Any] | None = None,
         kind: str | None = None,
+        image: str = "never",
+        builder: str | None = None,
+        dockerfile: str | os.PathLike[str] | None = None,
+        platforms: Iterable[str] = (),
+        no_cache: bool = False,
+        base: str | None = None,
         telling: Callable[[Event], None] = lambda event: None,
     ) -> Pushed:
-        """Push a folder, a file, or documents; see `lhub.push`.
+        """Push a folder, a file, or documents; see `lhub.push`, but that no `image` is built unless it is asked for.
 
         With `detach` the push goes on in a process of its own once nothing is left to refuse early; what it does is
         told by `build(task_id)`. `telling` is called with each event of its task as it comes. With `whole` nothing of
@@ -213,6 +223,7 @@ class Registry:
             whole=whole,
             metadata=_json(metadata),
             kind=kind,
+            image=_image(image, builder, dockerfile, platforms, no_cache=no_cache, base=base),
             telling=telling,
         )
         return publish.push(self.session, order)
@@ -275,6 +286,12 @@ class Registry:
         expect: str | None = None,
         if_absent: bool = False,
         build_env: Mapping[str, str] | None = None,
+        image: str = "never",
+        builder: str | None = None,
+        dockerfile: str | os.PathLike[str] | None = None,
+        platforms: Iterable[str] = (),
+        no_cache: bool = False,
+        base: str | None = None,
     ) -> Planned:
         """What a push of this folder or file would do; nothing is written. Raises what that push would refuse early."""
         import lhub.publish as publish  # as above
@@ -290,6 +307,7 @@ class Registry:
             expect=expect,
             if_absent=if_absent,
             build_env=build_env,
+            image=_image(image, builder, dockerfile, platforms, no_cache=no_cache, base=base),
         )
         return publish.plan(self.session, order)
 
@@ -301,12 +319,22 @@ class Registry:
         force: bool = False,
         install_requirements: bool = False,
         build_env: Mapping[str, str] | None = None,
+        prefer_platform: str | None = None,
     ) -> Pulled:
         """Lay a version out as a folder; see `lhub.pull`.
 
         With `install_requirements` pip installs what an Executor requires, in this environment; `build_env` are the
-        variables for it.
+        variables for it. ``jinaai+docker://`` loads its container image into an engine, for `prefer_platform` where
+        there is one.
         """
+        if _ref(ref).docker:
+            if destination is not None or install_requirements:
+                raise UsageError(
+                    "an image is loaded into an engine: it has no DEST, and its requirements", hint=_EXPORT
+                )
+            return self.load_image(ref, prefer_platform=prefer_platform)
+        if prefer_platform is not None:
+            raise UsageError("--prefer-platform is of images", hint="lhub pull jinaai+docker://alice/X")
         import lhub.fetch as fetch  # not for list and path
 
         parsed, where = _ref(ref), None if destination is None else os.fspath(destination)
@@ -354,6 +382,8 @@ class Registry:
         from lhub.shelf import config_of  # not for path
 
         parsed = _ref(ref)
+        if parsed.docker:
+            return self.load_image(parsed).path
         config = self._first(parsed, lambda session: config_of(session, parsed))
         self._refuse_unset(parsed, build_env or {})
         if install_requirements:
@@ -515,6 +545,69 @@ class Registry:
 
         parsed = _ref(ref)
         return self._first(parsed, lambda session: tasks.every(session, parsed, most))
+
+    # containers
+
+    def image(self, ref: str | Ref) -> Container:
+        """The container image of a version: its platforms, layers, settings, and where its layout lies.
+
+        Raises NotFound where none was built, Corrupt for one that does not read.
+        """
+        import lhub.containers as containers  # with subprocess
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: containers.container(session, parsed))
+
+    def load_image(self, ref: str | Ref, *, prefer_platform: str | None = None) -> Pulled:
+        """Load the container image of a version into docker or podman; the answer's `path` is ``docker://`` its name.
+
+        ToolMissing where no engine answers, BuildFailed where it does not take the image, Corrupt for damaged layers.
+        """
+        import lhub.containers as containers  # as above
+
+        parsed, notes = _ref(ref), self.session.notes
+        return self._first(parsed, lambda session: containers.load(session, parsed, prefer_platform, notes))
+
+    def export_image(self, ref: str | Ref, path: str | os.PathLike[str], *, platform: str | None = None) -> Container:
+        """Write the container image of a version as a tar that `docker load` and `podman load` take."""
+        import lhub.containers as containers  # as above
+
+        parsed, where = _ref(ref), os.fspath(path)
+        return self._first(parsed, lambda session: containers.export(session, parsed, where, platform))
+
+    def import_base(self, name: str, source: str | os.PathLike[str], **asked: Any) -> Pushed:
+        """Push a base for container images: an OCI layout, what `docker save` wrote, or the tar of a root folder.
+
+        `asked` is what `push` takes of tags, protection, visibility and message. Raises UsageError with what is wrong
+        with `source`, else as `push`.
+        """
+        import lhub.containers as containers  # as above
+
+        return self._push_base(name, containers.arriving(os.fspath(source)), asked)
+
+    def base_from_engine(
+        self, image: str, name: str | None = None, *, engine: str | None = None, **asked: Any
+    ) -> Pushed:
+        """Push an image that docker or podman has as a base; its name and tag there are those here unless given."""
+        import lhub.containers as containers  # as above
+
+        base, called, tag = containers.from_engine(image, engine)
+        told = asked if asked.get("tags") or asked.get("protected_tags") else {**asked, "tags": (tag,)}
+        return self._push_base(name or called, base, told)
+
+    def _push_base(self, name: str, base: Any, asked: Mapping[str, Any]) -> Pushed:
+        import lhub.publish as publish  # as above
+
+        given = {"tags": (), "protected_tags": (), "public": None, "private": False, **asked}
+        public, private = given.pop("public"), given.pop("private")
+        order = _order(base, name, visibility=_visibility(public, private), expect=None, build_env=None, **given)
+        return publish.push(self.session, order)
+
+    def bases(self) -> Sequence[BaseListed]:
+        """The bases of the caller's namespace, that first which a push takes."""
+        import lhub.containers as containers  # as above
+
+        return containers.listed_bases(self.session)
 
     # tags and properties
 
@@ -809,15 +902,19 @@ def _order(
     """What is asked for, as `publish` takes it; what is no path is documents."""
     from lhub.orders import Order  # as above
 
+    path: str = ""
+    arriving: Arriving | None = None
     if isinstance(what, (str, os.PathLike)):
-        path, documents = os.fspath(what), None
+        path = os.fspath(what)
+    elif getattr(what, "kind", None) == BASE:
+        arriving = cast("Arriving", what)
     else:
         from lhub.documents import Documents  # with docarray
 
-        path, documents = "", Documents(what, show_progress=show_progress)
+        arriving = Documents(what, show_progress=show_progress)
     return Order(
         path=path,
-        documents=documents,
+        arriving=arriving,
         name=name,
         tags=words(tags),
         protected_tags=words(protected_tags),
@@ -825,6 +922,37 @@ def _order(
         build_env=dict(build_env or {}),
         **asked,
     )
+
+
+def _image(
+    when: str,
+    builder: str | None,
+    dockerfile: str | os.PathLike[str] | None,
+    platforms: Iterable[str],
+    *,
+    no_cache: bool,
+    base: str | None,
+) -> ImageOrder | None:
+    """What is asked for of an image; None where none shall be built."""
+    from lhub.orders import ImageOrder  # as above
+
+    if when not in _WHEN:
+        raise UsageError(f"--image is {', '.join(_WHEN)}, not {when[:40]!r}", hint="leave it out for auto")
+    if builder not in (None, *_BUILDERS):
+        raise UsageError(f"--builder is {', '.join(_BUILDERS)}, not {str(builder)[:40]!r}", hint="leave it out")
+    asked = ImageOrder(
+        when=when,
+        builder=builder,
+        dockerfile=None if dockerfile is None else os.fspath(dockerfile),
+        platforms=words(part for each in words(platforms) for part in each.split(",") if part.strip()),
+        no_cache=no_cache,
+        base=base,
+    )
+    if when == "never":
+        if replace(asked, no_cache=False) != ImageOrder(when="never"):
+            raise UsageError("what is said of an image has no use with --image never", hint="leave one of them out")
+        return None
+    return asked
 
 
 def words(given: Iterable[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from lhub.disk import TAKEN
 from lhub.errors import Conflict, UsageError
+from lhub.layout import BASE
 from lhub.names import Ref, parse_name
 from lhub.session import Session
 from lhub.spaces import clear_leftover
@@ -59,6 +60,8 @@ def rename(session: Session, ref: Ref, name: str) -> str:
             if error.errno not in TAKEN:
                 raise
             raise taken from None
+        if locked.resource.kind() == BASE:
+            locked.tell_base()
         locked.record(replace(locked.entry("rename"), message=f"it was {ref.name}"))
     return full
 

@@ -62,10 +62,14 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown(Listed):
-    """One resource at one version: what :class:`Listed` tells, the version, and its manifest as a document."""
+    """One resource at one version: what :class:`Listed` tells, the version, and its manifest as a document.
+
+    `image`: this version has a container image.
+    """
 
     version: str
     manifest: dict[str, Any]
+    image: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub show --json` prints it."""
@@ -286,6 +290,7 @@ def show(session: Session, ref: Ref) -> Shown:
         manifest=manifest.to_dict(),
         length=Known.of(manifest).length,
         created=resource.created() if manifest.kind == "docarray" else None,
+        image=manifest.kind == "executor" and resource.image(version.id) is not None,
     )
 
 

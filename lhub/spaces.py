@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import account_of, gid_of, group_of
 from lhub.layout import (
+    BASES,
     NAMESPACE_FILE,
     ONE_PERSON,
     SCRATCH,
@@ -264,7 +265,7 @@ def _is_empty(session: Session, name: str) -> bool:
     folder = session.folder.namespace(name)
     names = [*os.listdir(folder.path), *_names(folder.trash)]
     own = os.lstat(folder.path).st_uid == session.uid
-    return own and all(entry in (NAMESPACE_FILE, TRASH) or entry.startswith(SCRATCH) for entry in names)
+    return own and all(entry in (NAMESPACE_FILE, TRASH, BASES) or entry.startswith(SCRATCH) for entry in names)
 
 
 def swept(session: Session, folder: str) -> list[str]:

@@ -138,6 +138,35 @@ class Staging:
         self.files.append((file, partial(opened_file, self.folder.payload(place)), True))
         return file
 
+    def write_blob(self, pieces: Iterator[bytes], folder: str) -> File:
+        """The same for what is called by its digest, in a folder of the version; twice the same is one file."""
+        spare = f"{folder}/.new"
+        self._make_parents(spare)
+        digest, size = self.pen.write_pieces(pieces, self.folder.payload(spare), PAYLOAD)
+        file = File(path=f"{folder}/{digest}", digest=digest, size=size)
+        if any(each.path == file.path for each, _, _ in self.files):
+            self.pen.unlink(self.folder.payload(spare))
+        else:
+            self.pen.rename(self.folder.payload(spare), self.folder.payload(file.path))
+            self.files.append((file, partial(opened_file, self.folder.payload(file.path)), True))
+        return file
+
+    def link_blob(self, file: File, origin: str) -> bool:
+        """Take such a file by a second name for one of one's own, whole as far as its size tells; False where not."""
+        if any(each.path == file.path for each, _, _ in self.files):
+            return True
+        self._make_parents(file.path)
+        staged = self.folder.payload(file.path)
+        if not (self._is_good(origin, file.digest, file.size) and self._linked(origin, staged)):
+            return False
+        self.files.append((file, partial(opened_file, staged), True))
+        return True
+
+    def leave_out(self, path: str) -> None:
+        """Take a file out again."""
+        self.files = [each for each in self.files if each[0].path != path]
+        self.pen.unlink(self.folder.payload(path))
+
     def receive(self, file: File, opener: Opener) -> None:
         """Take a file whose digest is known: linked where its blob stands whole, else copied and compared."""
         linked = not file.executable and self._good_blob(file.digest, file.size)
@@ -223,6 +252,20 @@ class Staging:
         staged = replace(staged, folder=self.folder)
         if not any(copied for _, _, copied in self.files) and agrees(self.resource, staged, reads=self.reads):
             return replace(staged, folder=None)
+        self._keep_all()
+        self.pen.write_new(self.folder.sums, staged.sums_text, PAYLOAD, sync=False)
+        self.pen.write_new(self.folder.manifest, staged.manifest_text, PAYLOAD, sync=False)
+        self._close([self.folder.sums, self.folder.manifest])
+        return staged
+
+    def finish_layout(self) -> str:
+        """The same for an image: the folder of all that was taken, durable and immutable, without documents of ours."""
+        self._keep_all()
+        self._close([], but=(self.folder.files, self.folder.path))
+        return self.folder.files
+
+    def _keep_all(self) -> None:
+        """Every file durable, then linked with its blob."""
         self._copy_what_cannot_be_linked()
         self._make_durable([self.folder.payload(file.path) for file, _, copied in self.files if copied])
         for file, opener, copied in self.files:
@@ -230,14 +273,15 @@ class Staging:
                 self._keep(file)
             else:
                 self._bring(file, opener)
-        self.pen.write_new(self.folder.sums, staged.sums_text, PAYLOAD, sync=False)
-        self.pen.write_new(self.folder.manifest, staged.manifest_text, PAYLOAD, sync=False)
+
+    def _close(self, documents: list[str], *, but: tuple[str, ...] = ()) -> None:
+        """Every folder read-only, and all of it durable."""
         folders = [*sorted(self.made, reverse=True), self.folder.path]
         for folder in folders:
-            self.pen.set_mode(folder, VERSION_FOLDER)
+            if folder not in but:
+                self.pen.set_mode(folder, VERSION_FOLDER)
         everything = [self.folder.payload(file.path) for file, _, _ in self.files]
-        self._make_durable([*everything, self.folder.sums, self.folder.manifest, *folders, *sorted(self.touched)])
-        return staged
+        self._make_durable([*everything, *documents, *folders, *sorted(self.touched)])
 
     def _make_durable(self, paths: list[str]) -> None:
         with suppress(OSError):  # it may be of somebody else's file, of long ago; each file's own fsync tells the truth
@@ -262,6 +306,8 @@ class Staging:
         blob, staged = self._blob_place(file.digest), self.folder.payload(file.path)
         spare = f"{self.scratch}.file"
         if self._good_blob(file.digest, file.size):
+            if _is_same(blob, staged):  # of two names of one file rename(2) leaves both
+                return
             if not file.executable and self._linked(blob, spare):
                 self.pen.rename(spare, staged)
                 return
@@ -520,6 +566,12 @@ def _known(resource: Resource) -> dict[str, tuple[str, int]]:
         return {path: (digest, os.lstat(folder.payload(path)).st_size) for path, digest in sums.items()}
     except (OSError, LhubError):
         return {}  # only a saving is lost
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two names are of one file."""
+    here, there = os.lstat(one), os.lstat(other)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _owner(path: str) -> int | None:

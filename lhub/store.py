@@ -33,7 +33,7 @@ from lhub.layout import (
 )
 from lhub.manifest import HUGE, LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
-from lhub.opening import GONE, digest_text, listed, open_folder, opened_beneath, read_small
+from lhub.opening import GONE, digest_text, is_folder, listed, open_folder, opened_beneath, read_small
 from lhub.tags import Links, Tag
 
 _T = TypeVar("_T")
@@ -222,6 +222,13 @@ class Resource:
             return True  # who reads it is told why it cannot be read
         links = any(entry.is_symlink() for entry in entries if is_tag(entry.name.removeprefix(PIN)))
         return links or os.path.lexists(self.folder.branch)
+
+    def image(self, version: str) -> str | None:
+        """The container image of a version, a layout; None where it has none."""
+        for folder in (self.folder.image(version), self.folder.old_image(version)):
+            if is_folder(folder):
+                return folder
+        return None
 
     def keeps(self, version: str) -> bool:
         """Whether a version can be read, from its place or from the trash."""

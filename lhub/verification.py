@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from lhub.checkup import Damage, Tally, examine, lag, lagging
 from lhub.commits import NOT_KEPT
 from lhub.errors import Corrupt, Denied, NotFound, UsageError
+from lhub.layout import image_of
 from lhub.names import Ref
-from lhub.opening import faked
+from lhub.opening import faked, listed, refresh
 from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource, again
@@ -152,11 +154,38 @@ def _what(session: Session, ref: Ref | None) -> Iterator[tuple[str | None, Resou
 def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
     """What is wrong; nothing for a resource that somebody deleted meanwhile."""
     try:
-        found = again(lambda: list(examine(resource, tally, only=only)))
+        found = again(lambda: [*examine(resource, tally, only=only), *_images(resource, tally, only)])
     except (OSError, Corrupt) as error:
         why = str(error) if isinstance(error, Corrupt) else f"{error.strerror}: {error.filename}"
         found = [Damage(problem=f"it cannot be read: {why}", hint="look what stands there, and who may read it")]
     return found if _stands(resource) else []
+
+
+def _images(resource: Resource, tally: Tally, only: str | None) -> Iterator[Damage]:
+    """What is wrong with container images, or with that of one version; one that is being replaced is told once."""
+    entries = listed(resource.folder.images)
+    versions = {version for entry in entries if (version := image_of(entry.name)) and only in (None, version)}
+    if not versions:
+        return
+    for version in sorted(versions):
+        tally.files += 1
+        for fault in _image_faults(resource, version, tally):
+            hint = "its owner builds it anew: lhub push PATH --image always --no-cache"
+            yield Damage(problem=f"the container image of version {version[:12]}: {fault}", hint=hint)
+
+
+def _image_faults(resource: Resource, version: str, tally: Tally) -> list[str]:
+    """What is wrong with an image, looked at anew while somebody may be replacing it; nothing of one that is gone."""
+    from lhub.images.oci import Layout, faults  # as above
+
+    for pause in (0.05, 0.5, 0.0):
+        folder = resource.image(version)
+        found = list(faults(Layout(folder), None if tally.quick else tally.digest)) if folder else []
+        if not found:
+            break
+        time.sleep(pause)
+        refresh(resource.folder.images)
+    return found
 
 
 def _stands(resource: Resource) -> bool:

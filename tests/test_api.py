@@ -132,12 +132,13 @@ def test_the_same_bytes_are_the_same_version_in_every_registry(hello: Path, tmp_
 def test_registry_offers_the_verbs_of_the_command_line(tmp_path: Path) -> None:
     """But for the commands of a shell; `import` is a word of Python's own, `status` a value, options are verbs too."""
     shells = {"logout", "whoami", "completion", "auth", "hub", "import", "namespace", "status", "new"}
-    shells |= {"run", "serve", "portal", "token"}
+    shells |= {"run", "serve", "portal", "token", "base"}
     commands = {name for names in SECTIONS.values() for name in names} - shells
     offered = {name for name in dir(lhub.Registry) if not name.startswith("_")}
     verbs = {"import_bundle", "log_at", "adoptable", "create_namespace", "namespaces", "plan", "build", "variables"}
     verbs |= {"load", "load_stream", "push_stream", "documents", "kind", "opened", "rename", "logged_in"}
     verbs |= {"create_token", "tokens", "delete_token", "holder", "inbox", "push_received"}
+    verbs |= {"load_image", "export_image", "import_base", "base_from_engine", "bases"}
     verbs |= {"recent", "links", "fields", "refusal", "builds", "deleted", "last_push", "narrowed"}
     assert offered == commands | verbs | {"root"}
 

@@ -20,6 +20,7 @@ import pytest
 
 import lhub
 from lhub.cli import main as program
+from tests.basing import docker_save, rootfs, tarred
 from tests.conftest import Shell, config_yml, executor_py, snapshot, write_tree
 from tests.make_fixtures import FIXTURES
 from tests.test_fixtures import unpack
@@ -177,6 +178,10 @@ FAULTS = [
     ["untag", "alice/HelloExecutor"],
     ["visibility", "alice/HelloExecutor", "green"],
     ["login", "a/b"],
+    ["push", "HelloExecutor", "--image", "maybe"],
+    ["base", "import", "tiny", "nowhere.tar"],
+    ["image", "inspect", "alice/HelloExecutor"],
+    ["image", "export", "alice/HelloExecutor", "-o", "hello.tar"],
 ]
 
 
@@ -288,7 +293,9 @@ def test_the_help_shows_the_commands_in_their_groups(stage: Stage) -> None:
     assert headings == ["Options", *program.SECTIONS]
 
 
-@pytest.mark.parametrize("words", [[], ["hub"], ["auth"]], ids=lambda words: " ".join(words) or "lhub")
+@pytest.mark.parametrize(
+    "words", [[], ["hub"], ["auth"], ["base"], ["image"]], ids=lambda words: " ".join(words) or "lhub"
+)
 def test_a_group_alone_shows_its_help_line_by_line(stage: Stage, words: list[str]) -> None:
     alone, asked = stage.lhub(*words), stage.lhub(*words, "--help")
     assert asked.out in (alone.out, alone.err)
@@ -314,12 +321,14 @@ def test_every_option_is_explained() -> None:
 
 def test_every_command_takes_root_but_those_that_need_none() -> None:
     without = {words for words, command in COMMANDS.items() if not any(p.name == "root" for p in command.params)}
-    assert without == {("completion",), ("new",), ("hub", "new"), ("auth",), ("hub",), ("namespace",), ("token",)}
+    groups = {("auth",), ("hub",), ("namespace",), ("token",), ("base",), ("image",)}
+    assert without == groups | {("completion",), ("new",), ("hub", "new")}
 
 
 def test_every_command_that_prints_a_value_takes_json() -> None:
     without = {words[-1] for words, command in COMMANDS.items() if not any(p.name == "as_json" for p in command.params)}
-    assert without == {"init", "logout", "completion", "auth", "hub", "namespace", "token", "run", "serve"} | {"portal"}
+    groups = {"auth", "hub", "namespace", "token", "base", "image"}
+    assert without == groups | {"init", "logout", "completion", "run", "serve", "portal"}
 
 
 def test_the_same_commands_stand_under_jina_s_names() -> None:
@@ -343,6 +352,11 @@ def examples_of(words: tuple[str, ...]) -> list[str]:
     return [line.strip() for line in block[1].splitlines()] if block else []
 
 
+ROOT = "mkdir -p root/usr/bin && touch root/usr/bin/python3.11 && ln -s python3.11 root/usr/bin/python3"
+ROOTFS = f"{ROOT} && tar -C root -c . > rootfs.tar"
+BASE = f"{ROOTFS} && lhub base import tiny rootfs.tar"
+IMAGE = f"{BASE} && lhub push MyExecutor -t v1 --image always --builder python"
+
 BEFORE = {
     "delete": "lhub tag alice/MyExecutor v1 --protect",
     "restore": "lhub delete alice/MyExecutor:nightly && lhub delete alice/MyExecutor --yes",
@@ -350,8 +364,33 @@ BEFORE = {
     "verify": "lhub copy --all --to /mnt/backup/registry",
     "token delete": "lhub token create --name laptop",
     "run": "echo 'raise SystemExit' > old_script.py",
+    "base": ROOTFS,
+    "base list": BASE,
+    "image": IMAGE,
+    "image export": IMAGE,
+    "image inspect": IMAGE,
 }
 """What somebody has done who types the examples of a command."""
+
+
+DOCKER = """#!/bin/sh
+# an engine with one image, and no place for others: it looks whether it could take them
+case "$*" in
+version*) echo 28.2.2 ;;
+"pull jinaai/jina:3.27") ;;
+"save jinaai/jina:3.27") cat "$0.tar" ;;
+"save jinaai/jina:3.27 -o "*) cp "$0.tar" "$4" ;;
+"load -i "*) tar -xOf "$3" manifest.json | grep -q lhub.local/alice/myexecutor:v1 ;;
+*) echo "docker: $*?" >&2; exit 125 ;;
+esac
+"""
+
+
+def stand_in_for_docker(folder: Path) -> None:
+    """Put a `docker` into a folder that knows what the examples type, and saves an image as docker does."""
+    (folder / "docker.tar").write_bytes(tarred(docker_save([tarred(rootfs())], tags=["jinaai/jina:3.27"])))
+    (folder / "docker").write_text(DOCKER)
+    (folder / "docker").chmod(0o755)
 
 
 ENDLESS = {("serve",), ("portal",)}
@@ -372,6 +411,7 @@ def test_the_examples_run(pushed: Stage, tmp_path: Path, words: tuple[str, ...])
     jina = tmp_path / "bin" / "jina"
     jina.write_text('#!/bin/sh\ntest "$1" = hub || { test "$1" = executor && test -f "$3"; }\n')
     jina.chmod(0o755)
+    stand_in_for_docker(tmp_path / "bin")
     examples = examples_of(words)
     assert examples
     for example in examples:

@@ -53,13 +53,28 @@ FLOORS: dict[str, set[str]] = {
         "checkup",
         "repair",
     },
-    "SECOND": {"kinds", "documents", "apart", "builds", "orders", "installer", "parcel", "packer", "bundle", "archive"},
+    "SECOND": {
+        "kinds",
+        "documents",
+        "apart",
+        "builds",
+        "orders",
+        "installer",
+        "images",
+        "parcel",
+        "packer",
+        "bundle",
+        "archive",
+    },
     "THIRD": {
         "session",
         "spaces",
         "tokens",
         "inbox",
         "publish",
+        "imaging",
+        "building",
+        "containers",
         "tasks",
         "fetch",
         "loading",
@@ -98,9 +113,10 @@ DOORS = {"phrases", "door", "gateway", "portal", "cli", "testing", "bounds", "py
 TOOLS: dict[str, set[str]] = {
     "git": set(),
     "gitdb": {"commits"},  # GitPython's object database
-    "tarfile": {"packer", "bundle"},
+    "tarfile": {"packer", "bundle", "images"},  # images: layers, and what engines save
+    "runpy": {"images"},  # pip, for another machine
     "difflib": {"comparison"},
-    "subprocess": {"history", "peer", "installer", "gateway"},  # gateway: the command of `lhub run`
+    "subprocess": {"history", "peer", "installer", "images", "gateway"},  # gateway: the command of `lhub run`
     "zipfile": {"archive"},
     "starlette": {"gateway", "portal"},
     "jinja2": {"portal", "gateway"},  # gateway: only to say that it is missing
@@ -116,7 +132,7 @@ TOOLS: dict[str, set[str]] = {
     "yaml": {"manifest", "kinds"},
     "tomli": {"kinds"},  # where Python has no tomllib
     "click": {"cli"},
-    "ctypes": {"disk"},
+    "ctypes": {"disk", "images"},  # images: prctl(2), by which a keeper adopts what a builder leaves
     "pwd": {"identity"},
     "grp": {"identity"},
     "tempfile": {
@@ -124,14 +140,16 @@ TOOLS: dict[str, set[str]] = {
         "exchange",
         "folder",
         "gateway",
+        "images",
+        "building",
         "testing",
         "bounds",
     },  # folder: texts that travel in place of a file
     "pytest": {"testing", "pytest_plugin"},
-    "shutil": set(),
+    "shutil": {"images"},  # which program an engine is
     "pathlib": {"registry"},
     "socket": {"gateway"},
-    "urllib": {"gateway", "portal"},  # forms and addresses
+    "urllib": {"gateway", "portal", "images"},  # forms and addresses; images: how a value is quoted
     "http": set(),
     "pickle": {"kinds", "documents"},  # a skeleton of which nothing runs; what the caller says he trusts
     "docarray": {"documents", "docarray_store"},
@@ -219,6 +237,11 @@ OUTSIDE_USES = {
     ("kinds", "os.path.realpath"): "the settings of a folder whose name is asked for may be links",
     ("builds", "time.time"): "the clock's default, as that of a session",
     ("installer", "os.environ"): "pip needs the user's: his proxy, his index, his certificates",
+    ("imaging", "os.path.realpath"): "a Dockerfile may be named from where the caller stands",
+    ("images", "os.environ"): "an engine and pip need the user's: where the daemon is, his proxy, his index",
+    ("images", "sys.argv"): "programs of their own: the keeper of a build, and pip for another machine",
+    ("images", "sys.exit"): "as above",
+    ("images", "sys.stderr"): "as above",
     ("bundle", "os.path.realpath"): "the bundle to read, an argument: a link to it is followed",
 }
 
@@ -244,6 +267,14 @@ WRITE_USES = {
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "open to write"): "a bundle at its destination",
     ("gateway", "open to write"): "what clients fetch and does not lie in the registry so, in a folder of its own",
+    (
+        "building",
+        "open to write",
+    ): "the Dockerfile that is carried out, in a folder of its own that goes with the build",
+    ("images", "open to write"): "what pip is told, and what it installed, in such a folder",
+    ("images", "os.symlink"): "a name for a layout that buildah understands, outside of every registry",
+    ("images", "os.unlink"): "as above",
+    ("images", "os.write"): "what a secret mount shows, in memory alone",
     ("apart", "os.O_RDWR"): "/dev/null, in place of the terminal of a push that goes on by itself",
     ("apart", "os.dup2"): "as above",
     ("opening", "os.O_CREAT"): "what is made and what stands, a fake file system is told different modes for",
@@ -262,7 +293,10 @@ PROGRAM_USES = {
 }
 
 DYNAMIC = {"importlib.import_module", "__import__", "eval", "exec", "compile", "runpy.run_module"}
-DYNAMIC_USES = {("cli", "importlib.import_module"): "a command's room is loaded when the command is typed, within cli"}
+DYNAMIC_USES = {
+    ("cli", "importlib.import_module"): "a command's room is loaded when the command is typed, within cli",
+    ("images", "runpy.run_module"): "a program of its own, which becomes pip",
+}
 
 REFUSED_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "manager", "managers", "misc"}
 

@@ -37,6 +37,7 @@ TREE = {
     "alice/.tokens.lock": ALICE.tokens_lock,
     "alice/.tokens.new": ALICE.tokens_scratch,
     "alice/.inbox.host-1-ab": ALICE.inbox("host-1-ab"),
+    "alice/.bases": ALICE.bases,
     "alice/.trash": ALICE.trash,
     "alice/.trash/1700000000.X": ALICE.deleted("X", 1700000000.9).path,
     "alice/.trash/.gone.host-1-ab": ALICE.gone("host-1-ab"),
@@ -61,6 +62,10 @@ TREE = {
     "alice/X/.lhub/history.git/refs/heads/main": X.branch,
     f"alice/X/.lhub/history.git/lfs/objects/01/23/{V}": X.blob(V),
     "alice/X/.lhub/recorded.json": X.recorded,
+    "alice/X/.lhub/images": X.images,
+    f"alice/X/.lhub/images/{V}": X.image(V),
+    f"alice/X/.lhub/images/.old.{V}": X.old_image(V),
+    "alice/X/.lhub/images/.gone.host-1-ab": X.gone_image("host-1-ab"),
     "alice/X/.lhub/builds": X.builds,
     "alice/X/.lhub/builds/65a0": X.build("65a0").path,
     "alice/X/.lhub/secret": X.secret,
@@ -177,6 +182,19 @@ def test_no_name_under_versions_means_two_things() -> None:
     ]
     known = (is_version, trashed, layout.seen_note, layout.is_gone, lambda name: name.startswith(layout.SCRATCH))
     assert [sum(bool(knows(name)) for knows in known) for name in names] == [1] * 6
+
+
+def test_no_name_under_images_means_two_things() -> None:
+    names = [path.rpartition("/")[2] for path in (X.image(V), X.old_image(V), X.gone_image("host-1-ab"))]
+    assert [layout.image_of(name) for name in names] == [V, V, None]
+    assert [layout.is_gone(name) for name in names] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "name", ["", V[1:], V.upper(), f"{V}.old", f".old..{V}", f".trash.1.{V}", ".old.", "index.json"]
+)
+def test_what_is_no_image_is_not_taken_for_one(name: str) -> None:
+    assert layout.image_of(name) is None
 
 
 def test_a_deleted_resource_is_told_by_its_name() -> None:

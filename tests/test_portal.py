@@ -482,7 +482,7 @@ def test_a_page_tells_what_an_executor_is_and_how_it_is_used(alice: Person, push
         'Flow().add(uses=lhub.uses("jinaai://alice/Hello"))',
         f"jtype: Flow\nexecutors:\n- uses: {folder}/config.yml",
         'Flow().add(uses="jinaai://alice/Hello")',
-        "uses: jinaai+docker://alice/Hello",
+        "lhub pull jinaai+docker://alice/Hello",
     ):
         assert line in [each.text for each in page.seen.all("pre")]
     assert version in page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lhub.registry import Registry
+from tests.basing import rootfs, tarred
 from tests.conftest import HELLO, PROJECT, Shell, executor_py
 from tests.test_crowds import Crowd
 
@@ -129,11 +131,35 @@ def test_the_format_page_shows_the_manifest_that_a_push_writes(registry: Registr
     assert pushed.version in FORMAT
 
 
-def test_the_format_page_names_every_path_that_a_push_makes(registry: Registry) -> None:
-    registry.push(HELLO, protected_tags=["v1"])
+@pytest.fixture
+def imaged(registry: Registry, tmp_path: Path) -> Registry:
+    """A registry with a base in it, and HelloExecutor with a container image that was made on it."""
+    (tmp_path / "rootfs.tar").write_bytes(tarred(rootfs()))
+    registry.import_base("tiny", tmp_path / "rootfs.tar")
+    hello = shutil.copytree(HELLO, tmp_path / "hello")
+    (hello / "requirements.txt").write_text("")
+    registry.push(hello, image="always", builder="python", platforms=["linux/amd64"], protected_tags=["v1"])
+    return registry
+
+
+def test_the_format_page_shows_the_manifest_of_a_base(imaged: Registry) -> None:
+    manifest = (Path(imaged.path("alice/tiny")).parent / "manifest.yaml").read_text()
+    assert manifest in blocks(FORMAT, "yaml")
+
+
+def test_the_format_page_shows_the_index_of_an_image(imaged: Registry) -> None:
+    index = Path(imaged.image("alice/HelloExecutor:v1").layout.folder, "index.json").read_text()
+    assert json.loads(index) in [json.loads(block) for block in blocks(FORMAT, "json")]
+    assert index == json.dumps(json.loads(index), sort_keys=True, separators=(",", ":"))
+
+
+def test_the_format_page_names_every_path_that_a_push_makes(imaged: Registry) -> None:
+    registry = imaged
+    registry.push(HELLO, protected_tags=["v2"])
     tree = "".join(blocks(FORMAT, ""))
     names = {path.name for path in registry.root.rglob("*") if not re.fullmatch(r"[0-9a-f-]{2,}|pack-.*", path.name)}
-    ours = {"alice", "HelloExecutor", "v1", ".protected.v1", *(path.name for path in HELLO.iterdir())}
+    ours = {"alice", "HelloExecutor", "tiny", "v1", "v2", ".protected.v1", ".protected.v2"}
+    ours |= {path.name for path in HELLO.iterdir()}
     git = {"refs", "heads", "info", "pack", "lfs", "objects"}
     assert sorted(name for name in names - ours - git if name not in tree) == []
 

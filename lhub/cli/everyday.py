@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import lhub.cli.show as show
-from lhub.cli.main import registry
+from lhub.cli.main import registry, say, unforeseen
 from lhub.cli.options import json_option, root_option
 from lhub.phrases import about_lines
 
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 @click.option(
     "--build-env", metavar="KEY=VALUE", multiple=True, help="For ${KEY} in the requirements; KEY alone: $KEY."
 )
+@click.option("--image", metavar="WHEN", help="Build a container image: auto, always or never. [auto]")
+@click.option("--builder", metavar="NAME", help="Build it with docker, podman, buildah or python.")
+@click.option("-f", "--dockerfile", metavar="DOCKERFILE", help="Build it by this file of the folder. [Dockerfile]")
+@click.option("--platform", "platforms", metavar="P,...", multiple=True, help="Build it for these, as linux/arm64.")
+@click.option("--base", metavar="REF", help="Build it on this base. [your newest]")
+@click.option("--no-cache", is_flag=True, help="Build all of it anew.")
 @click.option("--expect", metavar="VERSION", help="Only if the tags stand at this version.")
 @click.option("--if-absent", is_flag=True, help="Only if the tags do not stand yet.")
 @click.option("--dry-run", is_flag=True, help="Print what would travel; write nothing.")
@@ -52,24 +58,35 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
       lhub push ./MyExecutor -t v1 -t latest --protected-tag v1 -m "first release"
     """
     from lhub.cli.progress import Progress  # for pushes only
+    from lhub.door import image
+    from lhub.orders import ImageFailed
 
     as_json, no_usage, verbose = options.pop("as_json"), options.pop("no_usage"), options.pop("verbose")
     options["build_env"] = _variables(options["build_env"])
     dry_run = options.pop("dry_run")
     here = registry(ctx, root, writes=not dry_run)
+    options["image"] = image(*(options[name] for name in ("image", "builder", "dockerfile", "platforms", "base")))
     if dry_run:
         for word in ("detach", "message"):
             options.pop(word)
         planned = here.plan(path, name, **options)
         show.as_json(planned.to_dict()) if as_json else _print_planned(planned)
         return
-    pushed = here.push(path, name, telling=Progress(verbose=verbose), **options)
+    failed = None
+    try:
+        pushed = here.push(path, name, telling=Progress(verbose=verbose), **options)
+    except ImageFailed as error:  # published it is, and a first push tells its secret once
+        failed, pushed = error, error.pushed
+        unforeseen(error)
     for warning in pushed.warnings:
         click.echo(f"lhub: {show.clean(warning)}", err=True)
     if as_json:
-        show.as_json(pushed.to_dict())
+        show.as_json(pushed.to_dict() | ({"error": failed.to_dict()} if failed else {}))
     else:
         _print_pushed(pushed, usage=not no_usage)
+    if failed:
+        say(failed)
+        ctx.exit(failed.code)
 
 
 def _variables(given: tuple[str, ...]) -> dict[str, str]:
@@ -137,13 +154,19 @@ def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
         return
     if pushed.version is None:
         click.echo(f"follow it: lhub status --id {pushed.task_id}")
-    uri = pushed.uri
-    if pushed.visibility == "private" and uri.startswith("jinahub://"):
-        uri = uri.replace(pushed.name, f"{pushed.name}:SECRET", 1)  # the word, for its reader to replace
-    click.echo(f"pull it: lhub pull {uri}")
+    click.echo(f"pull it: lhub pull {_with_secret(pushed, pushed.uri)}")
+    if pushed.image:
+        click.echo(f"as a container: lhub pull {_with_secret(pushed, pushed.image)}")
     if pushed.secret:
         update = f"lhub push PATH --force-update {pushed.name} --secret SECRET"
         click.echo(f"update it: {update}")
+
+
+def _with_secret(pushed: Pushed, uri: str) -> str:
+    """A reference as it is typed: of what only the secret opens with that word, for its reader to replace."""
+    if pushed.visibility == "private" and uri.startswith("jinahub"):
+        return uri.replace(pushed.name, f"{pushed.name}:SECRET", 1)
+    return uri
 
 
 @click.command("pull")
@@ -151,6 +174,7 @@ def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
 @click.argument("dest", required=False)
 @click.option("--force", is_flag=True, help="Replace what stands at DEST.")
 @click.option("--install-requirements", is_flag=True, help="Install what it requires, with pip, in this environment.")
+@click.option("--prefer-platform", metavar="P", help="Of an image: the one for this platform, if there is one.")
 @root_option
 @json_option
 @click.pass_context
@@ -160,13 +184,15 @@ def pull_command(
     dest: str | None,
     force: bool,
     install_requirements: bool,
+    prefer_platform: str | None,
     root: str | None,
     as_json: bool,
 ) -> None:
     """Pull a version into a folder, or the file that it was, every byte verified.
 
     DEST is ./X for alice/X if not given, of a file with its ending. Variables that its requirements use are taken from
-    the environment, or asked for at a terminal, when they are installed.
+    the environment, or asked for at a terminal, when they are installed. jinaai+docker:// loads its container image
+    into docker or podman, and prints the name that it has there.
 
     \b
     Example:
@@ -174,11 +200,20 @@ def pull_command(
     """
     here = registry(ctx, root)
     variables = given_variables(here.variables(ref)) if install_requirements else {}
-    pulled = here.pull(ref, dest, force=force, install_requirements=install_requirements, build_env=variables)
+    pulled = here.pull(
+        ref,
+        dest,
+        force=force,
+        install_requirements=install_requirements,
+        build_env=variables,
+        prefer_platform=prefer_platform,
+    )
     if pulled.build_env and not install_requirements:
         click.echo(f"lhub: its requirements use {', '.join(pulled.build_env)}: set them before you install", err=True)
     if as_json:
         show.as_json(pulled.to_dict())
+    elif pulled.path.startswith("docker://"):
+        click.echo(pulled.path)
     else:
         click.echo(f"pulled {pulled.ref}, version {pulled.version[:12]}, to {show.clean(pulled.path)}")
 
@@ -282,7 +317,7 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
         for name, text in document:
             click.echo(f"  {show.clean(f'{name}: {text}', lines=False)}")
     if shown.kind == "executor":
-        _print_uses(ref, here.path(ref))
+        _print_uses(ref, here.path(ref), image=shown.image)
     if shown.kind == "docarray":
         _print_load(shown)
 
@@ -303,17 +338,17 @@ def _print_load(shown: Shown) -> None:
     click.echo(show.clean(f"  its file:  load_binary(FILE, {', '.join(words)})", lines=False))
 
 
-def _print_uses(typed: str, folder: str) -> None:
+def _print_uses(typed: str, folder: str, *, image: bool) -> None:
     """What to paste into a Flow: the version's folder where it is read as it is, its reference where lhub finds it."""
     from lhub.names import parse_ref  # cheap, but for this only
 
     ref = parse_ref(typed)
     source = replace(ref, scheme="jinaai" if ref.namespace else "jinahub", docker=False)
-    image = replace(source, docker=True)
+    note = "" if image else "  (no image yet)"
     click.echo("use it in a Flow:")
     click.echo(f'  Python:    Flow().add(uses=lhub.uses("{source}"))')
     click.echo(f"  YAML:      uses: {show.clean(folder, lines=False)}/config.yml")
-    click.echo(f"  container: uses: {image}  (no image yet)")
+    click.echo(f"  container: uses: {replace(source, docker=True)}{note}")
 
 
 @click.command("search")

@@ -50,6 +50,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "serve": "gateway",
         "portal": "gateway",
         "token": "tokens",
+        "base": "containers",
+        "image": "containers",
         "completion": "completion",
     },
     "Jina's names": {"auth": "jina", "hub": "jina"},
@@ -225,15 +227,25 @@ def _without(error: LhubError, hide: Redaction) -> LhubError:
 
 
 def _say(error: LhubError, *, as_json: bool) -> int:
-    message = str(error)
     if as_json:
         import json  # 3 ms
 
         sys.stdout.write(json.dumps({"error": error.to_dict()}, indent=2) + "\n")
-    sys.stderr.write(f"lhub: {clean(message)}\n")
+    say(error)
+    return error.code
+
+
+def unforeseen(error: LhubError) -> None:
+    """Raise what was behind an error and is none of ours, where somebody looks for the reason."""
+    if os.environ.get("LHUB_TRACEBACK") and not isinstance(error.__cause__, (LhubError, OSError, KeyboardInterrupt)):
+        raise error
+
+
+def say(error: LhubError) -> None:
+    """What failed, on stderr."""
+    sys.stderr.write(f"lhub: {clean(str(error))}\n")
     if error.hint:
         sys.stderr.write(f"hint: {clean(error.hint)}\n")
-    return error.code
 
 
 def registry(ctx: click.Context, root: str | None, *, writes: bool = False, anonymous: bool = False) -> Any:

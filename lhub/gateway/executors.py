@@ -13,6 +13,7 @@ from typing import Any
 
 from lhub.archive import MOST_ZIPPED, pack, unpack
 from lhub.builds import Event
+from lhub.door import image
 from lhub.errors import BuildFailed, LhubError, UsageError
 from lhub.gateway.answers import Answer, Broken, done, failed, plain, told
 from lhub.gateway.calls import Call, Method, identity_of, ref_of
@@ -20,7 +21,7 @@ from lhub.gateway.forms import Fields
 from lhub.gateway.uploads import Upload, receive
 from lhub.manifest import variables
 from lhub.names import LATEST, Ref, parse_tag, secret_faults
-from lhub.orders import Pushed
+from lhub.orders import ImageFailed, Pushed
 from lhub.shelf import Shown
 
 Line = Mapping[str, Any]
@@ -30,14 +31,13 @@ _SUBJECTS = {
     "normalise": "normalize",
     "check requirements": "normalize",
     "publish": "createExecutor",
+    "image": "buildWorkspace",
     "push": "createExecutor",
 }
 """What the clients call the steps of a push."""
 _ARCHIVE = "archive.zip"
 _TICK = 1.0
 """Seconds without a word after which is looked whether anybody listens still."""
-_NO_IMAGE = "no container image is built here, so {} was left aside"
-_IMAGE_FIELDS = {"dockerfile": "--dockerfile", "platform": "--platform", "buildWithNoCache": "--no-cache"}
 
 
 # push
@@ -66,7 +66,12 @@ def _asked(fields: Fields) -> dict[str, Any]:
     build_env = fields.mapping("buildEnv") or {}
     if any(not isinstance(value, str) for value in build_env.values()):
         raise UsageError("buildEnv has a value that is no text")
+    dockerfile, platforms = fields.text("dockerfile"), _tags(fields.text("platform"))
     asked: dict[str, Any] = {
+        "image": image(None, dockerfile, platforms),
+        "dockerfile": dockerfile,
+        "platforms": platforms,
+        "no_cache": bool(fields.flag("buildWithNoCache")),
         "tags": _tags(fields.text("tags")),
         "protected_tags": _tags(fields.text("immutableTags")),
         "public": public or None,
@@ -89,7 +94,6 @@ class _Pushing:
         self.call, self.folder, self.asked = call, folder, asked
         self.secret = upload.fields.text("secret")
         self.verbose = bool(upload.fields.flag("verbose"))
-        self.unbuilt = [word for name, word in _IMAGE_FIELDS.items() if upload.fields.text(name) not in (None, "False")]
         self.said: queue.SimpleQueue[dict[str, Any] | Pushed | Exception] = queue.SimpleQueue()
         self.first: dict[str, Any] | Pushed | Exception = {}
 
@@ -104,7 +108,7 @@ class _Pushing:
         end: Pushed | Exception | None = None
         try:
             with stack:
-                end = self.call.registry.push(self.folder, telling=self._tell, **self.asked)
+                end = self._pushed()
         except LhubError as error:
             error.args, error.hint = (self._theirs(str(error)),), self._theirs(error.hint)
             end = end or error
@@ -112,6 +116,14 @@ class _Pushing:
             end = end or error
         finally:
             self.said.put(end or BuildFailed("the push was broken off"))
+
+    def _pushed(self) -> Pushed:
+        """What was published; of an image that was not the clients are told in a warning, for the rest stands."""
+        try:
+            return self.call.registry.push(self.folder, telling=self._tell, **self.asked)
+        except ImageFailed as error:
+            self.call.notes.append(f"{error}; {error.hint}")
+            return error.pushed
 
     def _theirs(self, words: str) -> str:
         """A sentence in the words of who sent the archive, who knows nothing of our folder."""
@@ -137,15 +149,13 @@ class _Pushing:
 
     def _warnings(self, pushed: Pushed) -> Iterator[str]:
         yield from map(self._theirs, dict.fromkeys((*self.call.notes, *pushed.warnings)))
-        if self.unbuilt:
-            yield _NO_IMAGE.format(", ".join(self.unbuilt))
 
     def _end(self, said: Pushed | Exception) -> Line:
         if isinstance(said, Pushed):
             secret = said.secret or self.secret
-            image = _image(ref_of(said.name), said.visibility, str(said.version), list(said.tags))
+            told = _told(ref_of(said.name), said.visibility, str(said.version), list(said.tags))
             what = "published" if said.new else "already there"
-            payload = image | ({"secret": secret} if secret is not None and "owner" not in image else {})
+            payload = told | ({"secret": secret} if secret is not None and "owner" not in told else {})
             return {"type": "complete", "subject": "createExecutor", "message": what, "payload": payload}
         body = failed(said, caller=self.call.caller).body
         return {"type": "error", "message": body["readableMessage"], "payload": body}
@@ -161,7 +171,7 @@ def _push_line(event: Event, *, verbose: bool) -> dict[str, Any] | None:
     return None
 
 
-def _image(ref: Ref, visibility: str, version: str, tags: list[str]) -> dict[str, Any]:
+def _told(ref: Ref, visibility: str, version: str, tags: list[str]) -> dict[str, Any]:
     """An Executor as the clients show it."""
     told: dict[str, Any] = {"id": identity_of(ref), "name": ref.resource, "visibility": visibility}
     if ref.namespace:  # without one the clients write jinahub://
@@ -183,9 +193,15 @@ def get_package(call: Call) -> Answer:
     shown = call.registry.show(ref)
     at = replace(ref, tag=None, version=shown.version)
     link, digest = call.links.to_made(call.registry, at, f"{ref.resource}.zip", "zip", pack)
-    image = _image(ref, shown.visibility, shown.version, _tags_of(shown, ref.tag))
-    image["commit"]["commitParams"] = {"buildEnv": dict.fromkeys(variables(shown.manifest.get("about", {})), "")}
-    return done(image | {"package": {"containers": [], "download": link, "md5": digest}})
+    executor = _told(ref, shown.visibility, shown.version, _tags_of(shown, ref.tag))
+    executor["commit"]["commitParams"] = {"buildEnv": dict.fromkeys(variables(shown.manifest.get("about", {})), "")}
+    containers = [_loaded(call, ref, fields.text("preferPlatform"))] if "docker" in fields.texts("include") else []
+    return done(executor | {"package": {"containers": containers, "download": link, "md5": digest}})
+
+
+def _loaded(call: Call, ref: Ref, platform: str | None) -> str:
+    """The name of the image, in the engine by now: the client looks for it there, and pulls it nowhere."""
+    return call.registry.load_image(replace(ref, docker=True), prefer_platform=platform).path.removeprefix("docker://")
 
 
 def _tags_of(shown: Shown, asked: str | None) -> list[str]:
@@ -242,8 +258,8 @@ def _report(call: Call, task: str, build: Any) -> Line:
         shown = call.registry.show(replace(ref, version=build.version))
     except LhubError:  # hidden since, or collected: that it succeeded stays true
         return about | {"status": "succeeded"}
-    image = _image(ref, shown.visibility, shown.version, _tags_of(shown, None))
-    return about | {"status": "succeeded", "result": image}
+    result = _told(ref, shown.visibility, shown.version, _tags_of(shown, None))
+    return about | {"status": "succeeded", "result": result}
 
 
 METHODS = {

@@ -42,6 +42,7 @@ def overview(visit: Visit) -> Page:
         return page(card, "overview.html", "overview", shown=None)
     with visit.registry.opened(card.at) as version:
         manifest, readme, configured = version.manifest(), _readme(version), CONFIG in version.sums()
+        image = version.resource.image(version.id) is not None
     folder = visit.registry.path(card.at) if configured else None
     about = dict(manifest.about)
     description = about.pop("description", None)
@@ -55,7 +56,7 @@ def overview(visit: Visit) -> Page:
         single=_is_single(card, manifest),
         readme=readme and rendered(readme.text, partial(_beside, card)),
         readme_whole=readme is None or readme.whole,
-        uses=uses(card, about, folder, visit.rooted),
+        uses=uses(card, about, folder, visit.rooted, image=image),
     )
 
 

@@ -24,13 +24,13 @@ class Use:
     ready: bool = True
 
 
-def uses(card: Card, about: Mapping[str, Any], folder: str | None, rooted: str) -> Sequence[Use]:
+def uses(card: Card, about: Mapping[str, Any], folder: str | None, rooted: str, *, image: bool) -> Sequence[Use]:
     """The lines by which a version is used; `folder` is where an Executor's config.yml lies.
 
-    `rooted` is what a command needs to mean this registry.
+    `rooted` is what a command needs to mean this registry, `image` whether the version has one.
     """
     if card.kind == "executor":
-        return _executor_uses(card, folder, rooted)
+        return _executor_uses(card, folder, rooted, image=image)
     if card.kind == "docarray":
         return _array_uses(card, about, rooted)
     pull, path = (f"lhub {verb} {card.reference}{rooted}" for verb in ("pull", "path"))
@@ -42,7 +42,7 @@ def _python(rooted: str) -> str:
     return f"lhub.Registry({shlex.split(rooted)[1]!r})" if rooted else "lhub"
 
 
-def _executor_uses(card: Card, folder: str | None, rooted: str) -> Sequence[Use]:
+def _executor_uses(card: Card, folder: str | None, rooted: str, *, image: bool) -> Sequence[Use]:
     scheme = "jinaai" if card.ref.namespace else "jinahub"
     source = replace(card.asked, scheme=scheme)
     lines = [
@@ -53,10 +53,11 @@ def _executor_uses(card: Card, folder: str | None, rooted: str) -> Sequence[Use]
         text = f"jtype: Flow\nexecutors:\n- uses: {folder}/{CONFIG}"
         lines.append(Use(what="Flow, in YAML", text=text, note="this very version, wherever the tag moves"))
     if source.version is None:
-        old, image = f'Flow().add(uses="{source}")', replace(source, docker=True)
+        old = f'Flow().add(uses="{source}")'
         lines.append(Use(what="In old code", text=old, note=_old_code(rooted)))
-        note = "no image of it has been built"
-        lines.append(Use(what="As a container", text=f"uses: {image}", note=note, ready=False))
+        note = "" if image else "no image of it has been built"
+        text = f"lhub pull {replace(source, docker=True)}{rooted}"
+        lines.append(Use(what="As a container", text=text, note=note, ready=image))
     return lines
 
 

@@ -1,7 +1,7 @@
 """Places: a home with a registry in it, for one test or one session, and nothing of the user's own within reach.
 
 >>> sorted(VERBS)[:3]
-['adopt', 'adoptable', 'build']
+['adopt', 'adoptable', 'base_from_engine']
 """
 
 from __future__ import annotations

@@ -1,0 +1,106 @@
+"""Keeper: runs a command, and ends it with all that it began once nobody holds the other end of a pipe.
+
+`python -I keeper.py DESCRIPTOR WORD...`; it has nothing of lhub, and ends with the command's exit code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+_SUBREAPER = 36  # prctl(2), PR_SET_CHILD_SUBREAPER
+_MANNERS, _PATIENCE = 5.0, 15.0
+"""Seconds after which all are asked to end, not only those without children, and after which none is asked."""
+
+
+def main(words: list[str]) -> int:
+    """Run the command; 127 where it cannot be started."""
+    lifeline, command = int(words[0]), words[1:]
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    os.set_inheritable(lifeline, False)
+    waking, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(woken)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    try:
+        child = subprocess.Popen(command, close_fds=False)
+    except OSError as error:
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
+        return 127
+    try:
+        while child.poll() is None:
+            ready, _, _ = select.select([lifeline, waking], [], [], 1.0)
+            if waking in ready:
+                os.read(waking, 4096)
+            if lifeline in ready and child.poll() is None:
+                sys.exit(143)
+    except SystemExit:
+        end_all(child.pid)
+        raise
+    return child.returncode  # what it leaves running by itself (podman's pause process) is its own affair
+
+
+def end_all(child: int) -> None:
+    """End every process below this one: those without children first, then all are asked, then made to.
+
+    So a builder sees its command fail, and takes its working container down.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if not os.path.isdir("/proc/self"):  # as on macOS: those of its group, which a program may leave
+        os.killpg(0, signal.SIGTERM)
+        time.sleep(1.0)
+        os.kill(child, signal.SIGKILL)
+        return
+    begun, asked = time.monotonic(), set[int]()
+    while parents := below():
+        waited = time.monotonic() - begun
+        leaves = set(parents) - set(parents.values())
+        number = signal.SIGKILL if waited > _PATIENCE else signal.SIGTERM
+        for process in parents if waited > _MANNERS else leaves - asked:
+            try:
+                os.kill(process, number)
+            except ProcessLookupError:
+                continue
+            asked.add(process)
+        time.sleep(0.05)
+
+
+def reap() -> None:
+    """Take note of those that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return
+
+
+def below() -> dict[int, int]:
+    """All that lives below this process, each with its parent."""
+    reap()
+    parents = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue  # it has ended
+        if state != "Z":
+            parents[int(name)] = int(parent)
+    found: dict[int, int] = {}
+    wave = {os.getpid()}
+    while wave := {process for process, parent in parents.items() if parent in wave}:
+        found |= {process: parents[process] for process in wave}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
