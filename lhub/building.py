@@ -18,7 +18,7 @@ from lhub.access import Place
 from lhub.builds import Cancelled, Task
 from lhub.change import change
 from lhub.errors import BuildFailed, Corrupt, LhubError, NotFound, ToolMissing, UsageError
-from lhub.images.assembly import Ground, Source, Watch, assemble
+from lhub.images.assembly import Ground, Source, Watch, assemble, has_jina
 from lhub.images.dockerfile import bases, generated, names_arguments, secret_file, with_secrets
 from lhub.images.engines import LOCAL, Build, Engine, local_name
 from lhub.images.leaks import Secrets, refuse_short
@@ -149,6 +149,7 @@ def build(work: Built, way: Way) -> bool:
             making = Making(stage)
             images = [_one(work, way, making, platform) for platform in way.platforms or (None,)]
             _see(images)
+            _tell_missing(work, way)
             making.name(images, made_of=made_of, builder=way.builder)
             layout = stage.finish_layout()
             with change(work.resource, work.modes, me) as locked:
@@ -158,6 +159,15 @@ def build(work: Built, way: Way) -> bool:
             new=True, platforms=[str(image.platform) for image in images], bytes=sum(each.bytes for each in images)
         )
     return True
+
+
+def _tell_missing(work: Built, way: Way) -> None:
+    """Say so where nothing brings what starts an assembled image."""
+    if way.engine is None and way.ground is not None:
+        _, base = way.ground.on((way.platforms or (here(),))[0])
+        if not has_jina(base, work.folder):
+            note = "neither the base nor the requirements have jina, which starts the image: add it to requirements.txt"
+            work.session.notes(note)
 
 
 def _see(images: Sequence[Image]) -> None:

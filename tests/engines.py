@@ -30,7 +30,7 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 """
 """For a machine that lets nobody raise limits, and whose cgroups crun does not know."""
-DAEMON = "--iptables=false --ip6tables=false --bridge=none --oom-score-adjust=0"
+DAEMON = "--iptables=false --ip6tables=false --oom-score-adjust=0"
 
 
 def needs(*programs: str) -> None:

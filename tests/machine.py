@@ -76,9 +76,9 @@ class Package:
     needs: tuple[tuple[str, ...], ...]
 
 
-def rootfs(path: Path) -> Path:
-    """Write the tar to `path` and return it; raises NoRootfs before anything is written."""
-    places = {*_FOLDERS, *_TEXTS, *_places(_closure(_installed()))}
+def rootfs(path: Path, *more: str) -> Path:
+    """Write the tar to `path` and return it, with `more` packages; raises NoRootfs before anything is written."""
+    places = {*_FOLDERS, *_TEXTS, *_places(_closure(_installed(*more), *more))}
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         for place in sorted(places):
             _add(tar, place)
@@ -88,14 +88,14 @@ def rootfs(path: Path) -> Path:
 # packages
 
 
-def _installed() -> dict[str, Package]:
+def _installed(*more: str) -> dict[str, Package]:
     """All packages of this machine's own architecture, by name; raises NoRootfs if one that is wanted is not there."""
     fields = ("db:Status-Status", "Architecture", "Package", "Provides", "Pre-Depends", "Depends")
     said = _dpkg_query("-W", "-f", "\\t".join(f"${{{field}}}" for field in fields) + "\\n")
     rows = [row for row in (line.split("\t") for line in said.splitlines()) if row[0] == "installed"]
     native = {"all", *(row[1] for row in rows if row[2] == "dpkg")}
     packages = {row[2]: _package(*row[2:]) for row in rows if row[1] in native}
-    if missing := [name for name in _WANTED if name not in packages]:
+    if missing := [name for name in (*_WANTED, *more) if name not in packages]:
         raise NoRootfs(f"of Debian's packages these are not installed: {', '.join(missing)}")
     if os.path.realpath("/usr/bin/python3") != _PYTHON:
         raise NoRootfs(f"/usr/bin/python3 is not {_PYTHON}, Debian's own")
@@ -123,7 +123,7 @@ def _alternatives(words: str) -> list[tuple[str, ...]]:
     return [tuple(re.findall(r"(?:^|\|)\s*([a-z0-9+.-]+)", need)) for need in words.split(",") if need.strip()]
 
 
-def _closure(packages: Mapping[str, Package]) -> set[str]:
+def _closure(packages: Mapping[str, Package], *more: str) -> set[str]:
     """The packages that are wanted and all that they need in order to run."""
     by_name: dict[str, str] = {}
     for package in packages.values():
@@ -131,7 +131,7 @@ def _closure(packages: Mapping[str, Package]) -> set[str]:
             by_name.setdefault(name, package.name)
     by_name.update({name: name for name in packages})  # itself, rather than one that stands in for it
     found: set[str] = set()
-    todo = [*_WANTED, *(name for name in _WELCOME if name in packages)]
+    todo = [*_WANTED, *more, *(name for name in _WELCOME if name in packages)]
     while todo:
         name = todo.pop()
         if name not in found:

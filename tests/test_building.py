@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -14,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,14 @@ from lhub.images.oci import Image, Layout
 from lhub.images.requirements import is_self_contained, tags
 from lhub.orders import ImageFailed, Pushed
 from lhub.registry import Registry
+from tests import test_crowds as crowds
 from tests.basing import layout_files, layout_of, members_of, rootfs, see_whole, tarred, text_in, wheel
 from tests.conftest import PROJECT, Shell, as_caller, by_hand, config_yml, executor_py, snapshot, write_tree
 from tests.test_collection import later
+from tests.test_crowds import become, needs_root, together
 from tests.test_order import Ruler, in_a_child, kill
 
+shared = crowds.shared
 TINY, OTHER = tarred(rootfs()), tarred(rootfs(etc__other=b"another"))
 PACKED = {"amd64": TINY, "arm64": tarred(rootfs("arm64"))}
 
@@ -557,6 +563,84 @@ def test_two_who_build_the_same_image_at_once_both_end_well(based: Registry, hel
     see_whole(layout_of(based, "alice/Hello"))
     assert [path.name[0] for path in (based.root / "alice/Hello/.lhub/images").iterdir()] != ["."]
     assert based.verify().ok
+
+
+@needs_root
+def test_colleagues_of_a_team_take_turns_with_the_image_of_a_version(shared: Path, tmp_path: Path) -> None:
+    registry, gid = Registry(shared / "registry"), 21000
+    source = write_tree(shared / "source", {"config.yml": config_yml("Hello"), "executor.py": executor_py("Hello")})
+    for name, base in (("tiny", TINY), ("other", OTHER)):
+        (shared / f"{name}.tar").write_bytes(base)
+
+    def make(uid: int) -> None:
+        become(uid, gid)
+        Registry(registry.root, namespace="ml").create_namespace("ml", group=str(gid))
+        for name in ("tiny", "other"):
+            Registry(registry.root, namespace="ml").import_base(name, shared / f"{name}.tar")
+
+    def push(uid: int, base: str) -> None:
+        become(uid, gid)
+        Registry(registry.root, namespace="ml").push(source, image="always", base=f"ml/{base}", builder="python")
+
+    assert together(partial(make, 20001)) == [0]
+    for uid, base in ((20001, "tiny"), (20002, "other"), (20001, "tiny")):
+        assert together(partial(push, uid, base)) == [0]
+        layout = layout_of(Registry(registry.root, namespace=None), "ml/Hello")
+        see_whole(layout)
+        assert os.stat(layout.folder).st_uid == uid
+        assert stat.S_IMODE(os.stat(layout.folder).st_mode) == 0o555
+
+
+@pytest.mark.slow
+def test_an_image_of_gigabytes_does_not_pass_through_memory(shell: Shell, hello: Path, tmp_path: Path) -> None:
+    size = 3 << 30
+    if shutil.disk_usage(tmp_path).free < 5 * size:
+        pytest.skip("15 GiB of room are needed: TMPDIR=/some/disk")
+    with tarfile.open(tmp_path / "base.tar", "w") as tar:
+        info = tarfile.TarInfo("usr/share/large")
+        info.size = size
+        tar.addfile(info, Endless(size))
+    shell("login", "alice", check=True)
+    quiet = peak(shell, "whoami")
+    for words in (
+        ("base", "import", "large", str(tmp_path / "base.tar")),
+        ("push", str(hello), "--builder", "python"),
+        ("image", "export", "alice/Hello", "-o", str(tmp_path / "out.tar")),
+    ):
+        assert peak(shell, *words) - quiet < 64 << 20, words
+    assert (tmp_path / "out.tar").stat().st_size > size
+
+
+class Endless(io.RawIOBase):
+    """Bytes that no disk has to keep."""
+
+    def __init__(self, size: int) -> None:
+        self.left, self.piece = size, os.urandom(1 << 20)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.piece[: min(self.left, size if size >= 0 else self.left)]
+        self.left -= len(data)
+        return data
+
+
+def peak(shell: Shell, *words: str) -> int:
+    """The most bytes of memory that a command had, itself and its children."""
+    code = (
+        "import resource, subprocess, sys; "
+        "code = subprocess.call([sys.executable, '-m', 'lhub', *sys.argv[1:]], stdout=subprocess.DEVNULL); "
+        "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env=shell.environment(),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, most = done.stdout.split()
+    assert status == "0", done.stderr
+    return int(most) * 1024
 
 
 # exported

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,12 +29,14 @@ from lhub.orders import ImageFailed
 from lhub.registry import Registry
 from tests import machine
 from tests.basing import layout_of, see_whole, wheel
-from tests.conftest import PROJECT, config_yml, executor_py, write_tree
+from tests.conftest import PROJECT, Shell, config_yml, executor_py, write_tree
 from tests.engines import answered, dockerd, emptied, engines, free_port, needs, ran, run_unpacked
 from tests.test_build_env import search
 from tests.test_leaks import Quiet
+from tests.test_readme import README, blocks
 
 pytestmark = pytest.mark.containers
+JINA = os.environ.get("LHUB_TEST_JINA") or None
 BUILDERS = ("docker", "podman", "buildah")
 VALUE = "s3cr3t-of-mine-1234"
 SERVER = """\
@@ -113,6 +117,9 @@ def server(tmp_path: Path) -> Path:
     return write_tree(tmp_path / "src", {**files, "Dockerfile": DOCKERFILE})
 
 
+needs_jina = pytest.mark.skipif(
+    JINA is None, reason="LHUB_TEST_JINA names no Python that has jina 3 (tests/test_clients.py)"
+)
 each_builder = pytest.mark.parametrize("engine", BUILDERS, indirect=True)
 each_runner = pytest.mark.parametrize("engine", BUILDERS[:2], indirect=True)
 
@@ -308,7 +315,13 @@ def working() -> set[str]:
 
 
 def sleepers(mark: str) -> list[str]:
+    """The processes of a RUN line that sleeps, itself and what started it, dead ones left out."""
     return [line for line in ran("ps", "-eo", "stat=,args=").splitlines() if f"sleep {mark}" in line and line[0] != "Z"]
+
+
+def asleep(mark: str) -> bool:
+    """Whether it has come as far as that."""
+    return any(line.split()[1] == "sleep" for line in sleepers(mark))
 
 
 @each_builder
@@ -331,7 +344,7 @@ def test_a_build_that_ends_early_takes_everything_with_it(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait(lambda: sleepers(mark))
+    wait(lambda: asleep(mark))
     if how == "cancel":
         assert based.build("alice/Hello").cancel().state == "cancelled"
     else:
@@ -339,16 +352,16 @@ def test_a_build_that_ends_early_takes_everything_with_it(
     pushing.wait(60)
     wait(lambda: not sleepers(mark))
     if engine != "docker":
-        wait(lambda: not working() - before)
+        wait(lambda: not working() - before, say=lambda: ran("buildah", "containers", "--json"))
     assert based.show("alice/Hello").version
     assert based.build("alice/Hello").look().state == ("cancelled" if how == "cancel" else "failed")
     assert based.verify().ok
 
 
-def wait(for_what: Callable[[], Any], patience: float = 60) -> None:
+def wait(for_what: Callable[[], Any], patience: float = 20, say: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + patience
     while not for_what():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, say()
         time.sleep(0.1)
 
 
@@ -372,3 +385,110 @@ def test_each_tool_finds_the_image_of_a_platform(
         assert told["Architecture"] == architecture
         ran("umoci", "unpack", "--image", f"{layout.folder}:image-linux-{architecture}", str(tmp_path / architecture))
         assert (tmp_path / architecture / "rootfs" / "workspace" / "config.yml").exists()
+
+
+# what the README shows
+
+
+@needs_jina
+def test_the_commands_of_the_readme_run(daemon: dict[str, str], shell: Shell, tmp_path: Path) -> None:
+    """To the letter, but that its image is pulled from nowhere: it is one of this machine's packages, with jina."""
+    (block,) = (each for each in blocks(README, "bash") if "base from-engine" in each)
+    programs = write_tree(
+        tmp_path / "bin",
+        {
+            "lhub": f'#!/bin/sh\nexec "{sys.executable}" -m lhub "$@"\n',
+            "docker": '#!/bin/sh\ntest "$1" = pull || exec /usr/bin/docker "$@"\n',
+        },
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    environment = shell.environment(**daemon)
+    environment |= {"PATH": f"{programs}:{environment['PATH']}", "PYTHONPATH": str(PROJECT)}
+    tar = str(with_jina(tmp_path / "jina.tar"))
+    ran("docker", "import", tar, "python:3.11-slim", environment=environment)
+    (shell.cwd / "fixtures").symlink_to(PROJECT / "fixtures")
+    shell("login", "alice", check=True)
+    done = subprocess.run(
+        ["sh", "-e", "-c", block], env=environment, cwd=shell.cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "docker://lhub.local/alice/helloexecutor:c1\n" in done.stdout
+    assert "Loaded image: lhub.local/alice/helloexecutor:c1\n" in done.stdout
+
+
+# the real jina
+
+FLOW = """\
+import sys
+from jina import Document, DocumentArray, Flow
+
+if __name__ == "__main__":
+    with Flow().add(uses=sys.argv[1], timeout_ready=60_000) as flow:
+        print("answer:", flow.post("/", DocumentArray([Document(text="world")]))[0].text)
+"""
+GREETER = """\
+from jina import DocumentArray, Executor, requests
+
+
+class Hello(Executor):
+    @requests
+    def greet(self, docs: DocumentArray, **kwargs):
+        for doc in docs:
+            doc.text = f"hello {doc.text}"
+"""
+
+
+@needs_jina
+def test_a_flow_of_the_real_jina_runs_an_image(
+    daemon: dict[str, str], shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("unshare")
+    if "bridge" not in ran("docker", "network", "ls", "--format", "{{.Name}}", environment={**os.environ, **daemon}):
+        pytest.skip("needs a docker daemon that has a bridge, as jina connects containers")
+    assert shell("login", "alice", check=True).code == 0
+    assert shell("base", "import", "jina", with_jina(tmp_path / "jina.tar"), check=True).code == 0
+    source = write_tree(tmp_path / "src", {"config.yml": config_yml("Hello"), "executor.py": GREETER})
+    shell("push", source, "-t", "v1", "--builder", "python", check=True)
+    (tmp_path / "flow.py").write_text(FLOW)
+    hosts = Path("/etc/hosts").read_text(encoding="utf-8") + "127.0.0.1 host.docker.internal\n"  # so jina's gateway
+    (tmp_path / "hosts").write_text(hosts)
+    words = [
+        sys.executable,
+        "-m",
+        "lhub",
+        "run",
+        str(JINA),
+        str(tmp_path / "flow.py"),
+        "jinaai+docker://alice/Hello:v1",
+    ]
+    script = f'mount --bind {tmp_path}/hosts /etc/hosts && exec "$@"'
+    environment = shell.environment(**daemon, JINA_HIDE_SURVEY="1", PYTHONPATH=str(PROJECT))
+    said = ran("unshare", "-m", "sh", "-c", script, "sh", *words, environment=environment)
+    assert "answer: hello world" in said
+    listed = ran("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", environment={**os.environ, **daemon})
+    assert "lhub.local/alice/hello:v1" in listed.splitlines()
+
+
+def with_jina(path: Path) -> Path:
+    """A root folder of this machine's packages, and of what the jina of the tests is made of."""
+    code = "import sys, sysconfig; print(sys.version_info[:2] == (3, 11), sysconfig.get_path('purelib'))"
+    same, site = ran(str(JINA), "-c", code).split()
+    if same != "True":
+        pytest.skip("the jina of LHUB_TEST_JINA is of another Python than Debian's 3.11")
+    try:
+        machine.rootfs(path, "libstdc++6")
+    except machine.NoRootfs as error:
+        pytest.skip(f"needs Debian's own Python 3.11: {error}")
+
+    def kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        info.uid = info.gid = 0
+        return None if "__pycache__" in info.name else info
+
+    with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(site, "usr/local/lib/python3.11/dist-packages", filter=kept)
+        program = b"#!/usr/bin/python3\nfrom jina_cli import main\nmain()\n"
+        info = tarfile.TarInfo("usr/local/bin/jina")
+        info.size, info.mode = len(program), 0o755
+        tar.addfile(info, io.BytesIO(program))
+    return path

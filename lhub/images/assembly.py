@@ -22,7 +22,7 @@ from lhub.images.making import Making
 from lhub.images.oci import LAYER, VERSION, Descriptor, Image, Layout, Platform, to_json
 from lhub.images.requirements import PLACE, Installing, entries, is_self_contained
 from lhub.images.rootfs import Base, variable
-from lhub.kinds.requirements import FILE
+from lhub.kinds.requirements import FILE, packages
 
 WORKSPACE = "workspace"
 """Where an Executor's files lie in its image, as the Hub's generated Dockerfile had it."""
@@ -124,6 +124,12 @@ def _requirements(
         stream = Secrets(variables).passing(tarred(entries(target)), lambda: f"/{PLACE}, the installed requirements")
         layer = making.write(breathing(stream, watch.breathe), LAYER)
     return replace(layer, annotations={_KEY: key})
+
+
+def has_jina(base: Base, folder: str) -> bool:
+    """Whether the base or the requirements bring what starts an assembled image."""
+    standing = {name.partition("==")[0].lower() for name in base.packages}
+    return "jina" in standing | set(packages(_text(f"{folder}/{FILE}")))
 
 
 def _part(source: Source, text: str) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 _KEEPER = f"{os.path.dirname(__file__)}/keeper.py"
-_PATIENCE = 20.0
+_PATIENCE = 35.0
 """Seconds that a program has to end by itself when it is asked to; a builder takes its working container down."""
 _LONGEST = 8192
 """Characters of a line that are told."""
@@ -32,35 +32,39 @@ def started(
     cwd: str = "/",
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
-    stdout: int = subprocess.PIPE,
     stderr: int = subprocess.STDOUT,
     keep: Iterable[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program under a keeper; it and all that it began have ended when this closes. `keep` are descriptors it needs.
 
-    OSError where it cannot be started.
+    The keeper can read what the program says too: were lhub the only reader, its death would be the program's by
+    SIGPIPE, before that has cleaned up. OSError where it cannot be started.
     """
-    reading, writing = os.pipe()  # the keeper's lifeline: it ends when nobody holds the other end
+    lifeline, held = os.pipe()  # it ends when nobody holds the other end
+    hearing, said = os.pipe()
     try:
         child = subprocess.Popen(
-            [sys.executable, "-IS", _KEEPER, str(reading), *command],
+            [sys.executable, "-IS", _KEEPER, str(lifeline), str(hearing), *command],
             stdin=stdin,
-            stdout=stdout,
+            stdout=said,
             stderr=stderr,
             cwd=cwd,
             env=None if environment is None else dict(environment),
-            pass_fds=(reading, *keep),
+            pass_fds=(lifeline, hearing, *keep),
             start_new_session=True,  # neither Ctrl-C nor a closed shell ends the keeper: lhub does
         )
     except BaseException:
-        os.close(writing)
+        os.close(held)
+        os.close(hearing)
         raise
     finally:
-        os.close(reading)
+        os.close(lifeline)
+        os.close(said)
+    child.stdout = os.fdopen(hearing, "rb")
     try:
         yield child
     finally:
-        os.close(writing)
+        os.close(held)
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream is not None:
                 with suppress(OSError):

@@ -1,6 +1,7 @@
 """Keeper: runs a command, and ends it with all that it began once nobody holds the other end of a pipe.
 
-`python -I keeper.py DESCRIPTOR WORD...`; it has nothing of lhub, and ends with the command's exit code.
+`python -I keeper.py PIPE STDOUT WORD...`; it has nothing of lhub, and ends with the command's exit code. STDOUT is
+where the command's words are read, by others while these live, then by the keeper.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import sys
 import time
 
 _SUBREAPER = 36  # prctl(2), PR_SET_CHILD_SUBREAPER
-_MANNERS, _PATIENCE = 5.0, 15.0
+_MANNERS, _PATIENCE = 20.0, 30.0
 """Seconds after which all are asked to end, not only those without children, and after which none is asked."""
 
 
 def main(words: list[str]) -> int:
     """Run the command; 127 where it cannot be started."""
-    lifeline, command = int(words[0]), words[1:]
+    lifeline, hearing, command = int(words[0]), int(words[1]), words[2:]
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     os.set_inheritable(lifeline, False)
+    os.set_inheritable(hearing, False)
     waking, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -43,12 +45,12 @@ def main(words: list[str]) -> int:
             if lifeline in ready and child.poll() is None:
                 sys.exit(143)
     except SystemExit:
-        end_all(child.pid)
+        end_all(child.pid, hearing)
         raise
     return child.returncode  # what it leaves running by itself (podman's pause process) is its own affair
 
 
-def end_all(child: int) -> None:
+def end_all(child: int, hearing: int) -> None:
     """End every process below this one: those without children first, then all are asked, then made to.
 
     So a builder sees its command fail, and takes its working container down.
@@ -71,7 +73,18 @@ def end_all(child: int) -> None:
             except ProcessLookupError:
                 continue
             asked.add(process)
+        drain(hearing)
         time.sleep(0.05)
+
+
+def drain(hearing: int) -> None:
+    """Take what is said, so that nobody waits for a reader."""
+    os.set_blocking(hearing, False)
+    try:
+        while os.read(hearing, 1 << 16):
+            continue
+    except BlockingIOError:
+        return
 
 
 def reap() -> None:

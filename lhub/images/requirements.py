@@ -56,45 +56,42 @@ class Installing:
         with open(constraints, "w", encoding="utf-8") as file:
             file.writelines(f"{package}\n" for package in self.base.packages)
         target = f"{scratch}/with-base"
-        if code := self._pip(target, ["--constraint", constraints] if self.base.packages else []):
-            if not self.base.packages or code == _NO_PIP:
-                self._refuse(code)
+        if fault := self._pip(target, ["--constraint", constraints] if self.base.packages else []):
+            if not self.base.packages:
+                raise self._failed(fault)
             self.say("once more, without regard to the versions that the base has")
             target = f"{scratch}/alone"
-            if code := self._pip(target, []):
-                self._refuse(code)
+            if fault := self._pip(target, []):
+                raise self._failed(fault)
         if os.path.isdir(target):
             _settle(target, self.base.interpreter or "/usr/bin/env python3")
         return target
 
-    def _pip(self, target: str, more: list[str]) -> int:
+    def _pip(self, target: str, more: list[str]) -> str:
+        """Run it; why it failed, an empty text where it did not."""
         machine = _MACHINES.get(self.platform.architecture, self.platform.architecture)
         python = self.base.python or ""
         chosen = [word for each in tags(self.platform, self.base.libc) for word in ("--platform", each)]
         wheels = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *chosen]
         command = [sys.executable, "-I", _RUNNER, machine, python, *_PIP, "--target", target, *wheels, *more]
-        last = ""
+        last = "it said nothing"
 
         def hear(line: str) -> None:
             nonlocal last
-            last = line or last
+            last = line.removeprefix("ERROR: ") or last
             self.say(line)
 
         environment = {**os.environ, **self.variables}
         code = run([*command, "-r", FILE], cwd=self.folder, environment=environment, say=hear, breathe=self.breathe)
-        return _NO_PIP if code and "No module named pip" in last else code
-
-    def _refuse(self, code: int) -> None:
-        if code == _NO_PIP:
+        if code and "No module named pip" in last:
             raise ToolMissing("this Python has no pip", hint=f"{sys.executable} -m ensurepip")
-        what = f"{self.platform}, Python {self.base.python}"
-        raise BuildFailed(
-            f"pip could not choose the requirements for {what}",
+        return last if code else ""
+
+    def _failed(self, why: str) -> BuildFailed:
+        return BuildFailed(
+            f"pip could not choose the requirements for {self.platform}, Python {self.base.python}: {why}",
             hint="lhub status --replay --verbose has its words; what has no wheel needs a Dockerfile and an engine",
         )
-
-
-_NO_PIP = -1
 
 
 def tags(platform: Platform, libc: str | None) -> Iterator[str]:
