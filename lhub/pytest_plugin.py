@@ -127,7 +127,8 @@ def lhub_registry(_lhub_here: Place) -> TemporaryRegistry:
             lhub_registry.fail_next("push", lhub.LockTimeout("somebody holds it"))
             release(tmp_path, "v1")
 
-    HOME, LHUB_HOME and LHUB_ROOT lead to it, LHUB_BOUNDS keeps commands there, no other LHUB_* is set: nothing reaches
+    HOME, LHUB_HOME and LHUB_ROOT lead to it, LHUB_BOUNDS keeps commands there, LHUB_IMAGE lets no push build an image
+    that does not ask for one, no other LHUB_* is set: nothing reaches
     the user's own registry, and a write of lhub's outside of it and of pytest's temporary folder (tmp_path) fails the
     test. Its `root` is a Path; ``fail_next(verb, error)`` lets the next ``push``, ``pull``... in this process raise an
     error; the test fails if there is none. With pyfakefs's `fs` it lies on the fake file system. It is one test's: for

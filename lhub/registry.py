@@ -13,13 +13,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lhub.disk import Pen
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import person
 from lhub.index import Index
-from lhub.layout import BASE
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
 from lhub.session import TIMEOUT, Session, beside_deletions, first_of
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from lhub.fetch import Pulled
     from lhub.inbox import Inbox, Received
     from lhub.kinds.shapes import Field
-    from lhub.orders import Arriving, ImageOrder, Order, Planned, Pushed
+    from lhub.orders import Planned, Pushed
     from lhub.past import Rolled, Then
     from lhub.recent import Push
     from lhub.selftest import Report
@@ -53,8 +52,6 @@ if TYPE_CHECKING:
     from lhub.verification import Verified
 
 _T = TypeVar("_T")
-_MOST_METADATA, _MOST_LEVELS = 64 * 1024, 64
-_WHEN, _BUILDERS = ("auto", "always", "never"), ("docker", "podman", "buildah", "python")
 _EXPORT = "lhub image export REF -o FILE writes it to a file"
 
 
@@ -204,14 +201,15 @@ class Registry:
         a folder is left out by an ignore list. `metadata` is a JSON object that the manifest keeps. UsageError when it
         turns out to be of another `kind` than the one that is asked for.
         """
+        import lhub.ordering as ordering  # for who pushes
         import lhub.publish as publish  # with pathspec and filelock, which readers do not need
 
-        order = _order(
+        order = ordering.order(
             path,
             name,
             tags=tags,
             protected_tags=protected_tags,
-            visibility=_visibility(public, private),
+            visibility=ordering.visibility(public, private),
             force_update=force_update,
             secret=secret,
             message=message,
@@ -221,9 +219,9 @@ class Registry:
             detach=detach,
             show_progress=show_progress,
             whole=whole,
-            metadata=_json(metadata),
+            metadata=ordering.metadata_text(metadata),
             kind=kind,
-            image=_image(image, builder, dockerfile, platforms, no_cache=no_cache, base=base),
+            image=ordering.image(image, builder, dockerfile, platforms, no_cache=no_cache, base=base),
             telling=telling,
         )
         return publish.push(self.session, order)
@@ -252,18 +250,19 @@ class Registry:
 
         UsageError when it turns out to be of another `kind` than the one that is asked for.
         """
+        import lhub.ordering as ordering  # as above
         import lhub.publish as publish  # as above
 
-        order = _order(
+        order = ordering.order(
             received.path,
             name,
             tags=(),
             protected_tags=(),
-            visibility=_visibility(public, private=False),
+            visibility=ordering.visibility(public, private=False),
             expect=None,
             build_env=None,
             given=received.digest,
-            metadata=_json(metadata),
+            metadata=ordering.metadata_text(metadata),
             kind=kind,
         )
         return publish.push(self.session, order)
@@ -294,20 +293,21 @@ class Registry:
         base: str | None = None,
     ) -> Planned:
         """What a push of this folder or file would do; nothing is written. Raises what that push would refuse early."""
+        import lhub.ordering as ordering  # as above
         import lhub.publish as publish  # as above
 
-        order = _order(
+        order = ordering.order(
             path,
             name,
             tags=tags,
             protected_tags=protected_tags,
-            visibility=_visibility(public, private),
+            visibility=ordering.visibility(public, private),
             force_update=force_update,
             secret=secret,
             expect=expect,
             if_absent=if_absent,
             build_env=build_env,
-            image=_image(image, builder, dockerfile, platforms, no_cache=no_cache, base=base),
+            image=ordering.image(image, builder, dockerfile, platforms, no_cache=no_cache, base=base),
         )
         return publish.plan(self.session, order)
 
@@ -596,11 +596,14 @@ class Registry:
         return self._push_base(name or called, base, told)
 
     def _push_base(self, name: str, base: Any, asked: Mapping[str, Any]) -> Pushed:
+        import lhub.ordering as ordering  # as above
         import lhub.publish as publish  # as above
 
         given = {"tags": (), "protected_tags": (), "public": None, "private": False, **asked}
         public, private = given.pop("public"), given.pop("private")
-        order = _order(base, name, visibility=_visibility(public, private), expect=None, build_env=None, **given)
+        order = ordering.order(
+            base, name, visibility=ordering.visibility(public, private), expect=None, build_env=None, **given
+        )
         return publish.push(self.session, order)
 
     def bases(self) -> Sequence[BaseListed]:
@@ -886,114 +889,6 @@ class Registry:
         """The resource of a reference, locked, for a caller who may change it."""
         with self.session.changing(self.session.permitted("push", ref), ref.namespace) as locked:
             yield locked
-
-
-def _order(
-    what: str | os.PathLike[str] | Iterable[Any],
-    name: str | None,
-    *,
-    tags: Iterable[str],
-    protected_tags: Iterable[str],
-    expect: str | None,
-    build_env: Mapping[str, str] | None,
-    show_progress: bool = False,
-    **asked: Any,
-) -> Order:
-    """What is asked for, as `publish` takes it; what is no path is documents."""
-    from lhub.orders import Order  # as above
-
-    path: str = ""
-    arriving: Arriving | None = None
-    if isinstance(what, (str, os.PathLike)):
-        path = os.fspath(what)
-    elif getattr(what, "kind", None) == BASE:
-        arriving = cast("Arriving", what)
-    else:
-        from lhub.documents import Documents  # with docarray
-
-        arriving = Documents(what, show_progress=show_progress)
-    return Order(
-        path=path,
-        arriving=arriving,
-        name=name,
-        tags=words(tags),
-        protected_tags=words(protected_tags),
-        expect=expect.lower() if expect else None,
-        build_env=dict(build_env or {}),
-        **asked,
-    )
-
-
-def _image(
-    when: str,
-    builder: str | None,
-    dockerfile: str | os.PathLike[str] | None,
-    platforms: Iterable[str],
-    *,
-    no_cache: bool,
-    base: str | None,
-) -> ImageOrder | None:
-    """What is asked for of an image; None where none shall be built."""
-    from lhub.orders import ImageOrder  # as above
-
-    if when not in _WHEN:
-        raise UsageError(f"--image is {', '.join(_WHEN)}, not {when[:40]!r}", hint="leave it out for auto")
-    if builder not in (None, *_BUILDERS):
-        raise UsageError(f"--builder is {', '.join(_BUILDERS)}, not {str(builder)[:40]!r}", hint="leave it out")
-    asked = ImageOrder(
-        when=when,
-        builder=builder,
-        dockerfile=None if dockerfile is None else os.fspath(dockerfile),
-        platforms=words(part for each in words(platforms) for part in each.split(",") if part.strip()),
-        no_cache=no_cache,
-        base=base,
-    )
-    if when == "never":
-        if replace(asked, no_cache=False) != ImageOrder(when="never"):
-            raise UsageError("what is said of an image has no use with --image never", hint="leave one of them out")
-        return None
-    return asked
-
-
-def words(given: Iterable[str]) -> tuple[str, ...]:
-    """Each of them once; a text is one, not its letters."""
-    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
-
-
-def _json(metadata: Mapping[str, Any] | None) -> str | None:
-    """Metadata as the manifest keeps it: one text for one value."""
-    if metadata is None:
-        return None
-    import json  # 3 ms, for who has some
-
-    try:
-        text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the metadata is no JSON: {error}") from None
-    if not isinstance(metadata, Mapping):
-        raise UsageError("the metadata is no JSON object", hint='as in {"key": "value"}')
-    if text.count("{") + text.count("[") > _MOST_LEVELS and _levels(text) > _MOST_LEVELS:
-        raise UsageError(f"the metadata is nested in more than {_MOST_LEVELS} levels", hint="flatten it")
-    if len(text) > _MOST_METADATA:
-        raise UsageError(f"the metadata has {len(text)} letters of JSON, {_MOST_METADATA} are kept")
-    return text
-
-
-def _levels(text: str) -> int:
-    """How deep a JSON text is nested; brackets in its strings count as well, which nobody needs by the dozen."""
-    deepest = depth = 0
-    for character in text:
-        depth += (character in "{[") - (character in "}]")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _visibility(public: bool | None, private: bool) -> str | None:
-    if public and private:
-        raise UsageError("--public and --private exclude each other", hint="give one of them, or none")
-    if private or public is False:  # as docarray's own push understood it
-        return "private"
-    return "public" if public else None
 
 
 def _ref(ref: str | Ref) -> Ref:

@@ -59,6 +59,7 @@ FLOORS: dict[str, set[str]] = {
         "apart",
         "builds",
         "orders",
+        "ordering",
         "installer",
         "images",
         "parcel",

@@ -64,6 +64,7 @@ def test_nothing_of_the_user_s_own_is_known(pytester: pytest.Pytester, monkeypat
         monkeypatch.undo()  # what is somebody else's to undo stays
         known = {name: os.environ[name] for name in os.environ if name.startswith("LHUB_")}
         assert known.pop("LHUB_BOUNDS")
+        assert known.pop("LHUB_IMAGE") == "never"
         assert known == {"LHUB_HOME": os.environ["HOME"] + "/.lhub", "LHUB_ROOT": str(lhub_registry.root)}
         assert os.path.expanduser("~/.lhub/registry") == str(lhub_registry.root)
         lhub.login("carol")

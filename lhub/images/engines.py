@@ -77,24 +77,13 @@ class Engine:
     def build(self, asked: Build, say: Say, breathe: Breathe) -> None:
         """Build an image under its name; BuildFailed with the last words of the builder."""
         words = ["build"] if self.name != "buildah" else ["bud", "--layers", "--format", "oci"]
-        words += [
-            "-f",
-            asked.dockerfile,
-            "-t",
-            asked.name,
-            "--label",
-            f"{VERSION}={asked.version}",
-            "--network",
-            "host",
-        ]
+        words += ["-f", asked.dockerfile, "-t", asked.name, "--label", f"{VERSION}={asked.version}"]
+        words += ["--network", "host", "--force-rm"]  # a working container goes with a step that fails too
         words += ["--platform", str(asked.platform)] if asked.platform else []
         words += ["--no-cache"] if asked.no_cache else []
-        words += ["--force-rm"] if self.name != "docker" else []
         with _secret(asked.secrets) as (place, keep):
             words += ["--secret", f"id={SECRET},src={place}"] if place else []
             environment = {**os.environ, **({"DOCKER_BUILDKIT": "1"} if place and self.name == "docker" else {})}
-            if self.name == "docker" and not place:
-                words += ["--force-rm"] if not self._has_buildkit() else []
             last: list[str] = []
 
             def hear(line: str) -> None:
@@ -107,9 +96,6 @@ class Engine:
         if code:
             words_of = "; ".join(each for each in last if each.strip()) or "it said nothing"
             raise BuildFailed(f"{self.name} could not build the image: {words_of}", hint=_hint(words_of))
-
-    def _has_buildkit(self) -> bool:
-        return answer(["docker", "buildx", "version"], patience=_PROBE_PATIENCE) is not None
 
     def bring(self, name: str, making: Making, scratch: str, breathe: Breathe) -> Image:
         """The image of this name, its blobs in the layout that is being made."""

@@ -21,7 +21,6 @@ from lhub.images.layers import breathing, pieces, read, unpacked
 from lhub.images.making import Making
 from lhub.images.oci import (
     CONFIG,
-    INDEX,
     LAYER,
     MANIFEST,
     MOST_JSON,
@@ -335,6 +334,3 @@ def _plain(file: IO[bytes]) -> Iterator[bytes]:
         return
     with opener(fileobj=file) if opener is gzip.GzipFile else opener(file) as plain:
         yield from pieces(plain)
-
-
-__all__ = ["INDEX", "of_archive", "of_file", "of_folder", "see_layers", "take"]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lhub.errors import Corrupt, UsageError
+from lhub.errors import Corrupt, NotFound, UsageError
 from lhub.opening import GONE, open_file, read_open
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -258,8 +258,6 @@ class Layout:
 
 def choose(images: tuple[Image, ...], wanted: Platform, what: str) -> Image:
     """The image for a platform; NotFound's sentence names those that there are."""
-    from lhub.errors import NotFound
-
     for image in images:
         if image.platform.suits(wanted):
             return image

@@ -34,7 +34,6 @@ class Rootfs:
     packages: dict[str, str] = field(default_factory=dict)
     libc: str | None = None
     architecture: str | None = None
-    names: set[str] = field(default_factory=set)
 
     def add(self, layer: Readable) -> None:
         """Lay one more layer over it."""
@@ -44,8 +43,6 @@ class Rootfs:
             if name.startswith(_HIDDEN):
                 self._hide(folder if name == _ALL_HIDDEN else f"{folder}/{name.removeprefix(_HIDDEN)}")
                 continue
-            if folder == "/":
-                self.names.add(name)
             if _PYTHON.fullmatch(path):
                 self.pythons[path] = info.linkname if info.issym() or info.islnk() else ""
             if found := _PACKAGE.fullmatch(path):

@@ -21,7 +21,7 @@ from lhub.folder import scan
 from lhub.layout import ResourceFolder
 from lhub.names import is_inside, twin
 from lhub.opening import faked, read_small
-from lhub.registry import words
+from lhub.ordering import words
 from lhub.testing.places import Place, QuickPen, TemporaryRegistry
 
 if TYPE_CHECKING:

@@ -151,6 +151,7 @@ class Place:
             for name in [name for name in os.environ if name.startswith("LHUB_")]:
                 self.patch.delenv(name)
             known = {"HOME": self.user, "LHUB_HOME": self.home, "LHUB_ROOT": os.pathsep.join((self.root, *behind))}
+            known["LHUB_IMAGE"] = "never"  # no push runs a container engine that does not ask for it
             for name, value in (known | {VARIABLE: self.bounds.text()}).items():
                 self.patch.setenv(name, value)
             try:
