@@ -8,7 +8,6 @@ one rename under the lock.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,19 +16,20 @@ from hashlib import sha256
 from lhub.access import Place
 from lhub.builds import Cancelled, Task
 from lhub.change import change
-from lhub.errors import BuildFailed, Corrupt, LhubError, NotFound, ToolMissing, UsageError
+from lhub.errors import BuildFailed, Conflict, Corrupt, LhubError, NotFound, ToolMissing, UsageError, listing
+from lhub.fetch import lay_out
 from lhub.images.assembly import Ground, Source, Watch, assemble, has_jina
-from lhub.images.dockerfile import bases, generated, names_arguments, secret_file, with_secrets
+from lhub.images.dockerfile import bases, generated, hidden_images, names_arguments, secret_file, with_secrets
 from lhub.images.engines import LOCAL, Build, Engine, local_name
 from lhub.images.leaks import Secrets, refuse_short
 from lhub.images.making import Known, Making
-from lhub.images.oci import BUILDER, IMAGE, MADE_OF, Image, Layout, Platform, choose, here, to_json
+from lhub.images.oci import BUILDER, IMAGE, MADE_OF, Image, Layout, Platform, choose, faults, here, to_json
 from lhub.images.tars import loadable
 from lhub.imaging import DOCKERFILE, HUBS, Way, Wish, check, find_way, ground_of, own_bases
 from lhub.kinds.requirements import FILE
 from lhub.layout import Modes, image_of
 from lhub.names import LATEST, Ref, parse_ref
-from lhub.opening import listed
+from lhub.opening import listed, read_small
 from lhub.orders import ImageCancelled, ImageFailed, Pushed
 from lhub.redaction import Redaction
 from lhub.session import Session
@@ -37,6 +37,10 @@ from lhub.staging import staging
 from lhub.store import Resource
 
 _INTERRUPTED = 130
+_LARGEST = 1 << 20
+"""Bytes of a Dockerfile, and of requirements."""
+_LONGEST = 8192
+"""Characters of a builder's line that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,40 +129,70 @@ class Built:
     version: str
     variables: Mapping[str, str]
     task: Task
+    scratch: str = ""
 
     @property
     def folder(self) -> str:
-        """The published files."""
-        return self.resource.folder.version(self.version).files
+        """The published files, copied and verified: what lies in the registry a colleague may change meanwhile."""
+        return f"{self.scratch}/files"
 
     def say(self, line: str) -> None:
-        """Keep a line of what a builder says."""
-        self.task.console("image", line)
+        """Keep a line of what a builder says, cut behind the redaction: half a value would pass it."""
+        self.task.console("image", Redaction(self.variables.values()).text(line)[:_LONGEST])
+
+    def lay_out(self, scratch: str) -> Built:
+        """The same with its files at hand."""
+        ref = Ref(resource=os.path.basename(self.resource.folder.path), namespace=self.namespace, version=self.version)
+        pen = self.session.pen
+        pen.make_new(scratch)
+        pen.make_new(f"{scratch}/files")
+        with self.resource.opened(self.version) as version:
+            lay_out(pen, version, f"{scratch}/files")
+        self.say(f"verified every byte of {ref}")
+        return replace(self, scratch=scratch)
 
 
 def build(work: Built, way: Way) -> bool:
-    """Build the image of a version, and publish it; False where the same stands already."""
+    """Build the image of a version, and publish it; False where one stands already that is as good."""
     with work.task.step("image") as told:
         made_of = _made_of(work, way)
         told.update(builder=way.words)
-        if not way.no_cache and _stands(work, way, made_of):
-            told.update(new=False)
+        if _stands(work, way, made_of):
+            told.update(builder=None, new=False)
             return False
         session, me = work.session, work.session.writer()
         with staging(session.pen, work.resource, work.modes, me.unique, me.note) as stage:
-            making = Making(stage)
-            images = [_one(work, way, making, platform) for platform in way.platforms or (None,)]
+            making, here_it_is = Making(stage), work.lay_out(f"{stage.folder.path}/scratch")
+            images = [making.keep(_one(here_it_is, way, making, platform)) for platform in way.platforms or (None,)]
             _see(images)
-            _tell_missing(work, way)
+            _tell_missing(here_it_is, way)
             making.name(images, made_of=made_of, builder=way.builder)
+            _see_layout(making)
             layout = stage.finish_layout()
             with change(work.resource, work.modes, me) as locked:
                 work.task.breathe(at_once=True)
+                _refuse_replacing(work.resource, work.version)
                 locked.publish_image(work.version, layout)
-        told.update(
-            new=True, platforms=[str(image.platform) for image in images], bytes=sum(each.bytes for each in images)
-        )
+        size = sum(image.bytes for image in images)
+        told.update(new=True, platforms=[str(image.platform) for image in images], bytes=size)
     return True
+
+
+def _see_layout(making: Making) -> None:
+    """Raise what the reader of layouts would find, before anybody can."""
+    if found := list(faults(making.layout, None)):
+        raise BuildFailed(listing("what was built is no image that can be kept", found), hint="please report it")
+
+
+def _refuse_replacing(resource: Resource, version: str) -> None:
+    """Raise Conflict where a protected tag names a version that has an image: that stays as well."""
+    links = resource.links()
+    held = sorted(tag for tag in links.protected if links.tags[tag].version == version)
+    if held and resource.image(version) is not None:
+        raise Conflict(
+            f"{resource.name}: the image of {', '.join(held)} is protected as the tag is",
+            hint="push another version for another image; what stands was not changed",
+        )
 
 
 def _tell_missing(work: Built, way: Way) -> None:
@@ -192,17 +226,24 @@ def _made_of(work: Built, way: Way) -> str:
 
 
 def _stands(work: Built, way: Way, made_of: str) -> bool:
-    """Whether an image that was made of the same lies there, all of its blobs too."""
+    """Whether an image stands that is as good, all of its blobs there: any for `auto`, else one made of the same.
+
+    Raises Conflict where one is asked for that would take the place of a protected one.
+    """
     folder = work.resource.image(work.version)
     if folder is None:
         return False
     layout = Layout(folder)
     try:
+        if not all(os.path.isfile(layout.blob(blob.digest)) for image in layout.images() for blob in image.blobs):
+            return False
         same = layout.note(MADE_OF) == made_of and (not way.exact or layout.note(BUILDER) == way.builder)
-        blobs = [blob for image in layout.images() for blob in image.blobs]
-        return same and all(os.path.isfile(layout.blob(blob.digest)) for blob in blobs)
     except (Corrupt, OSError):
         return False
+    if not way.no_cache and (same or way.gentle):
+        return True
+    _refuse_replacing(work.resource, work.version)
+    return False
 
 
 def known_layouts(resource: Resource) -> list[Layout]:
@@ -224,36 +265,40 @@ def _one(work: Built, way: Way, making: Making, platform: Platform | None) -> Im
         return _by_engine(work, way, way.engine, making, platform)
     assert way.ground is not None  # noqa: S101 (find_way saw to it)
     known = (list) if way.no_cache else partial(known_layouts, work.resource)
-    source = Source(version=work.version, folder=work.folder, known=known)
+    source = Source(version=work.version, folder=work.folder, known=known, scratch=work.scratch)
     watch = Watch(say=work.say, breathe=work.task.breathe)
     return assemble(making, source, way.ground, platform or here(), work.variables, watch)
 
 
 def _by_engine(work: Built, way: Way, engine: Engine, making: Making, platform: Platform | None) -> Image:
-    """Build with an engine, take over what it made, and search it; what leaked is forgotten by the engine too."""
-    tag = work.version[:12] + (f"-{platform.dashed}" if platform else "")
+    """Build with an engine, take over what it made, and search it; under this name the engine forgets it again.
+
+    The name is this task's alone: two who build one version at once get each his own.
+    """
+    tag = "-".join(filter(None, (work.version[:12], work.task.id, platform.dashed if platform else "")))
     name = local_name(work.namespace, os.path.basename(work.resource.folder.path), tag)
-    with tempfile.TemporaryDirectory(prefix="lhub-image-") as scratch:
-        known = _grounds_known(work, way, engine, platform)
-        dockerfile = f"{scratch}/{DOCKERFILE}"
-        with open(dockerfile, "w", encoding="utf-8") as file:
-            file.write(_text(work, way))
-        asked = Build(
-            context=work.folder,
-            dockerfile=dockerfile,
-            name=name,
-            version=work.version,
-            platform=platform,
-            no_cache=way.no_cache,
-            secrets=secret_file(work.variables) if work.variables else None,
-        )
+    known = _grounds_known(work, way, engine, platform)
+    dockerfile = f"{work.scratch}/{DOCKERFILE}"
+    with open(dockerfile, "w", encoding="utf-8") as file:
+        file.write(_text(work, way))
+    asked = Build(
+        context=work.folder,
+        dockerfile=dockerfile,
+        name=name,
+        version=work.version,
+        platform=platform,
+        no_cache=way.no_cache,
+        secrets=secret_file(work.variables) if work.variables else None,
+    )
+    well = False
+    try:
         engine.build(asked, work.say, work.task.breathe)
-        try:
-            image = making.on(engine.bring(name, making, scratch, work.task.breathe), known)
-            Secrets(work.variables).see(image, making.layout, but=known, breathe=work.task.breathe)
-        except BuildFailed:
-            engine.remove(name)
-            raise
+        place = f"{work.scratch}/{platform.dashed if platform else 'image'}"
+        image = making.on(engine.bring(name, making, place, work.task.breathe), known)
+        Secrets(work.variables).see(image, making.layout, but=known, breathe=work.task.breathe)
+        well = True
+    finally:
+        engine.remove(name, cache=not well)
     return image
 
 
@@ -264,6 +309,11 @@ def _text(work: Built, way: Way) -> str:
         text = generated(base, os.listdir(work.folder), _read(f"{work.folder}/{FILE}"))
     else:
         text = _read(f"{work.folder}/{way.dockerfile}")
+    if hidden := hidden_images(text):
+        raise BuildFailed(
+            f"{way.dockerfile} names an image in a way that cannot be looked through: {hidden}",
+            hint=f"{LOCAL}/... is named by FROM alone, as it is; a FROM has its host in letters",
+        )
     if not work.variables:
         return text
     if named := names_arguments(text, work.variables):
@@ -276,8 +326,7 @@ def _text(work: Built, way: Way) -> str:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return read_small(path, limit=_LARGEST).decode()
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError:
@@ -295,7 +344,8 @@ def _local(name: str) -> str:
 
 def _named_bases(work: Built, way: Way) -> list[Ref]:
     """The bases of the registry that a Dockerfile names, as `lhub.local/NAMESPACE/NAME:TAG`."""
-    text = _read(f"{work.folder}/{way.dockerfile}") if way.dockerfile else ""
+    folder = work.folder if work.scratch else work.resource.folder.version(work.version).files
+    text = _read(f"{folder}/{way.dockerfile}") if way.dockerfile else ""
     told = [each.removeprefix(f"{LOCAL}/") for each in bases(text) if each.startswith(f"{LOCAL}/")]
     return [parse_ref(each) for each in told]
 

@@ -59,7 +59,7 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
         _refuse(session, path, force=force)
         with beside(session.pen, path, session.unique()) as folder:
             try:
-                _lay_out(session.pen, version, folder)
+                lay_out(session.pen, version, folder)
             except (Corrupt, OSError) as error:
                 stale = isinstance(error, OSError) and error.errno not in GONE
                 if stale or (version.resource.status() and version.resource.lies(version.id)):
@@ -129,7 +129,7 @@ def beside(pen: Pen, path: str, unique: str) -> Iterator[str]:
             pen.remove_tree(folder)
 
 
-def _lay_out(pen: Pen, version: Version, folder: str) -> None:
+def lay_out(pen: Pen, version: Version, folder: str) -> None:
     """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
     sums = version.sums()
     left = version.manifest().bytes

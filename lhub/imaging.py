@@ -33,7 +33,7 @@ HUBS = "jinaai/jina:latest"
 class Way:
     """How an image will be built: by an engine or (None) in Python, by a Dockerfile or (None) without, on a base.
 
-    `exact`: that builder is asked for, and no other's image will do.
+    `exact`: that builder is asked for, and no other's image will do; `gentle`: any that stands will do.
     """
 
     engine: Engine | None
@@ -42,6 +42,7 @@ class Way:
     platforms: tuple[Platform, ...]
     no_cache: bool
     exact: bool
+    gentle: bool
 
     @property
     def builder(self) -> str:
@@ -131,6 +132,7 @@ def find_way(session: Session, wish: Wish, namespace: str | None, dockerfile: st
         platforms=wanted,
         no_cache=asked.no_cache,
         exact=asked.builder is not None,
+        gentle=asked.when == "auto",
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -85,6 +85,7 @@ class Staging:
         self.files: list[tuple[File, Opener, bool]] = []
         self.refusal: Callable[[str], LhubError] = lambda path: changed_error([path])
         self.sources: dict[str, str | None] = {}
+        self.blobs: set[str] = set()
         self.made: set[str] = set()
         self.touched: set[str] = set() if self.known else set(self._first_folders())
 
@@ -144,28 +145,32 @@ class Staging:
         self._make_parents(spare)
         digest, size = self.pen.write_pieces(pieces, self.folder.payload(spare), PAYLOAD)
         file = File(path=f"{folder}/{digest}", digest=digest, size=size)
-        if any(each.path == file.path for each, _, _ in self.files):
+        if file.path in self.blobs:
             self.pen.unlink(self.folder.payload(spare))
         else:
             self.pen.rename(self.folder.payload(spare), self.folder.payload(file.path))
+            self.blobs.add(file.path)
             self.files.append((file, partial(opened_file, self.folder.payload(file.path)), True))
         return file
 
     def link_blob(self, file: File, origin: str) -> bool:
         """Take such a file by a second name for one of one's own, whole as far as its size tells; False where not."""
-        if any(each.path == file.path for each, _, _ in self.files):
+        if file.path in self.blobs:
             return True
         self._make_parents(file.path)
         staged = self.folder.payload(file.path)
         if not (self._is_good(origin, file.digest, file.size) and self._linked(origin, staged)):
             return False
+        self.blobs.add(file.path)
         self.files.append((file, partial(opened_file, staged), True))
         return True
 
-    def leave_out(self, path: str) -> None:
-        """Take a file out again."""
-        self.files = [each for each in self.files if each[0].path != path]
-        self.pen.unlink(self.folder.payload(path))
+    def leave_out(self, paths: Collection[str]) -> None:
+        """Take such files out again."""
+        self.files = [each for each in self.files if each[0].path not in paths]
+        for path in self.blobs.intersection(paths):
+            self.blobs.remove(path)
+            self.pen.unlink(self.folder.payload(path))
 
     def receive(self, file: File, opener: Opener) -> None:
         """Take a file whose digest is known: linked where its blob stands whole, else copied and compared."""

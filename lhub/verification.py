@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from lhub.commits import NOT_KEPT
 from lhub.errors import Corrupt, Denied, NotFound, UsageError
 from lhub.layout import image_of
 from lhub.names import Ref
-from lhub.opening import faked, listed, refresh
+from lhub.opening import faked, listed, refresh, status_of
 from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource, again
@@ -178,13 +177,15 @@ def _image_faults(resource: Resource, version: str, tally: Tally) -> list[str]:
     """What is wrong with an image, looked at anew while somebody may be replacing it; nothing of one that is gone."""
     from lhub.images.oci import Layout, faults  # as above
 
-    for pause in (0.05, 0.5, 0.0):
+    found: list[str] = []
+    for _ in range(3):
         folder = resource.image(version)
+        before = status_of(folder) if folder else None
         found = list(faults(Layout(folder), None if tally.quick else tally.digest)) if folder else []
-        if not found:
-            break
-        time.sleep(pause)
         refresh(resource.folder.images)
+        after = status_of(resource.image(version) or "")
+        if not found or (before and after and before.st_ino == after.st_ino):
+            break
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import re
@@ -22,9 +23,11 @@ from typing import Any
 
 import pytest
 
+from lhub.disk import Pen
 from lhub.errors import BuildFailed, LhubError, NotFound, ToolMissing, UsageError
-from lhub.images.oci import Image, Layout
-from lhub.images.requirements import is_self_contained, tags
+from lhub.images.oci import Image, Layout, parse_platform
+from lhub.images.requirements import Installing, is_self_contained, tags
+from lhub.images.rootfs import Base
 from lhub.orders import ImageFailed, Pushed
 from lhub.registry import Registry
 from tests import test_crowds as crowds
@@ -223,8 +226,6 @@ def test_a_platform_that_the_base_has_not_is_named(based: Registry, hello: Path)
     ],
 )
 def test_wheels_are_chosen_by_the_libc_of_the_base(libc: str | None, first: str, last: str) -> None:
-    from lhub.images.oci import parse_platform
-
     found = list(tags(parse_platform("linux/amd64"), libc))
     assert (found[0], found[-1]) == (first, last)
     assert ("manylinux2014_x86_64" in found) == ("musl" not in (libc or ""))
@@ -266,7 +267,7 @@ def test_auto_builds_where_the_namespace_has_a_base_and_no_more_when_that_is_gon
     assert based.push(hello, image="auto").image is None
     based.restore("alice/tiny")
     based.rename("alice/tiny", "small")
-    assert based.push(hello, image="auto").image is not None
+    (hello / "executor.py").write_text(executor_py("Hello", "# changed again"))
     assert "alice/small" in steps_said(based, based.push(hello, image="auto"))
 
 
@@ -329,6 +330,109 @@ def test_what_is_no_base_is_refused(based: Registry, hello: Path) -> None:
     with pytest.raises(UsageError, match="alice/Hello holds executor, not a base"):
         based.push(hello)
         based.push(hello, image="always", base="alice/Hello")
+
+
+def test_auto_leaves_an_image_alone_that_stands(based: Registry, hello: Path, tmp_path: Path) -> None:
+    based.push(hello, image="always")
+    before = image_of(based).manifest.digest
+    give(based, OTHER, tmp_path, "newer")
+    assert based.push(hello, tags=["another"], image="auto").image is not None
+    assert image_of(based).manifest.digest == before
+    based.push(hello, image="always")
+    assert image_of(based).manifest.digest != before
+
+
+def test_the_image_of_a_protected_tag_stays_as_the_tag_does(based: Registry, hello: Path, tmp_path: Path) -> None:
+    based.push(hello, image="always", protected_tags=["v1"])
+    before = image_of(based, "alice/Hello:v1").manifest.digest
+    give(based, OTHER, tmp_path, "newer")
+    assert based.push(hello, tags=["other"], image="auto").image is not None
+    for asked in ({"base": "alice/newer"}, {"no_cache": True}):
+        with pytest.raises(ImageFailed, match="the image of v1 is protected as the tag is"):
+            based.push(hello, tags=["other"], image="always", **asked)
+    assert image_of(based, "alice/Hello:v1").manifest.digest == before
+
+
+# strangers
+
+
+def evil_sdist(folder: Path, mark: Path) -> Path:
+    """A source distribution whose build leaves a mark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    setup = f"open({str(mark)!r}, 'w').write('ran')\nfrom setuptools import setup\nsetup(name='evil', version='1.0')\n"
+    files = {
+        "evil-1.0/setup.py": setup.encode(),
+        "evil-1.0/PKG-INFO": b"Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
+    }
+    path = folder / "evil-1.0.tar.gz"
+    path.write_bytes(gzip.compress(tarred(files)))
+    return path
+
+
+@pytest.mark.parametrize("lines", ["--no-binary :all:\nevil", "evil @ file://{sdist}"])
+def test_no_code_of_a_requirement_runs_on_this_machine(
+    based: Registry, hello: Path, tmp_path: Path, lines: str
+) -> None:
+    mark = tmp_path / "mark"
+    sdist = evil_sdist(tmp_path / "wheels", mark)
+    work = tmp_path / "installing"
+    (work / "files").mkdir(parents=True)
+    (work / "files" / "requirements.txt").write_text(lines.format(sdist=sdist))
+    said: list[str] = []
+    installing = Installing(
+        folder=str(work / "files"),
+        base=Base(platform="linux/amd64", python="3.11", interpreter="/usr/bin/python3"),
+        platform=parse_platform("linux/amd64"),
+        variables={},
+        say=said.append,
+        breathe=lambda: None,
+    )
+    with pytest.raises(BuildFailed):
+        installing.install(str(work))
+    assert not mark.exists(), said
+
+
+def test_what_the_manifest_of_a_base_says_is_believed_only_as_far_as_it_can_be() -> None:
+    told = {
+        "platform": "linux/amd64",
+        "python": "3.11\n--index-url x",
+        "interpreter": "/bin/sh -c x",
+        "libc": "glibc 2.30000000",
+        "packages": ["one==1.0", "two @ file:///two.tar.gz", "three==1\n--index-url http://x", 4],
+    }
+    base = Base.from_dict(told)
+    assert (base.python, base.interpreter, base.libc, base.packages) == (None, None, None, ("one==1.0",))
+
+
+class Colleague(Pen):
+    """A pen beside which somebody changes a published file, once it was published."""
+
+    def __init__(self, versions: Path) -> None:
+        self.versions = versions
+
+    def step(self, verb: str, path: str) -> None:
+        if verb == "make_new" and path.endswith("/scratch"):
+            (folder,) = (each for each in self.versions.iterdir() if not each.name.startswith("."))
+            with by_hand(folder):
+                text = (folder / "files/executor.py").read_text()
+                (folder / "files/executor.py").write_text(text.replace("serve", "sXrve"))
+
+
+def test_files_that_are_not_those_published_make_no_image(based: Registry, hello: Path) -> None:
+    inside = based.root / "alice/Hello/.lhub"
+    with pytest.raises(ImageFailed, match=r"executor.py of .* is not what was published"):
+        as_caller(based, "alice", pen=Colleague(inside / "versions")).push(hello, image="always")
+    assert not list(inside.glob("images/*"))
+
+
+def test_a_killed_build_leaves_nothing_outside_of_the_registry(endless: Registry, hello: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own-tmp"
+    own.mkdir()
+    pushing, _, below = started(endless, hello, TMPDIR=str(own))
+    pushing.kill()
+    pushing.wait(20)
+    assert gone(below)
+    assert list(own.iterdir()) == []
 
 
 # what fails
@@ -491,12 +595,12 @@ def children_of(process: int) -> list[int]:
     return below
 
 
-def started(registry: Registry, hello: Path) -> tuple[subprocess.Popen[bytes], str, list[int]]:
+def started(registry: Registry, hello: Path, **more: str) -> tuple[subprocess.Popen[bytes], str, list[int]]:
     """A push whose pip is running: its process, its task, its children."""
     words = [sys.executable, "-m", "lhub", "push", str(hello), "--image", "always", "--root", str(registry.root)]
     home = hello.parent / "home"
     (home / ".lhub").mkdir(parents=True)
-    environment = {**os.environ, "HOME": str(home), "LHUB_HOME": str(home / ".lhub")}
+    environment = {**os.environ, "HOME": str(home), "LHUB_HOME": str(home / ".lhub"), **more}
     subprocess.run(
         [*words[:3], "login", "alice", "--root", str(registry.root)], env=environment, cwd=PROJECT, check=True
     )

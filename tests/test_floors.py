@@ -142,7 +142,6 @@ TOOLS: dict[str, set[str]] = {
         "folder",
         "gateway",
         "images",
-        "building",
         "testing",
         "bounds",
     },  # folder: texts that travel in place of a file

@@ -9,7 +9,8 @@ import json
 import lzma
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from lhub.images.engines import local_name
 from lhub.images.layers import Entry
 from lhub.images.layers import tarred as layered
 from lhub.images.oci import Layout, Platform, choose, faults, parse_platform
-from lhub.images.rootfs import Rootfs
+from lhub.images.rootfs import Base, Rootfs
 from lhub.opening import digest_of
 from lhub.orders import Pushed
 from lhub.registry import Registry
@@ -385,6 +386,85 @@ def test_the_reader_finds_what_a_configuration_lacks(tmp_path: Path, change: Any
     files["index.json"] = files["index.json"].replace(b'"size": %d' % len(manifest), b'"size": %d' % len(other))
     write_tree(tmp_path, files)
     assert said in "; ".join(faults(Layout(str(tmp_path)), None))
+
+
+def mutated(document: Any, value: Any) -> Iterator[Any]:
+    """A document with each of its values in turn replaced by another."""
+    if isinstance(document, dict):
+        for key, each in document.items():
+            yield {**document, key: value}
+            yield from ({**document, key: other} for other in mutated(each, value))
+    elif isinstance(document, list):
+        for number, each in enumerate(document):
+            yield [*document[:number], value, *document[number + 1 :]]
+            yield from ([*document[:number], other, *document[number + 1 :]] for other in mutated(each, value))
+
+
+@pytest.mark.parametrize("value", [5, -1, [], {}, None, "x", True, [[]], "a" + 60 * "-" + "!"])
+def test_no_document_of_a_stranger_is_more_than_a_sentence(tmp_path: Path, value: Any) -> None:
+    files = layout_files([("amd64", [BASE])], zipped=False)
+    config = {**settings([BASE], Labels={"a": "b"}, Cmd=["sh"]), "history": [{"created": "1980-01-01T00:00:00Z"}]}
+    index = json.loads(files["index.json"])
+    index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": "image"}
+    manifest = json.loads(next(data for path, data in files.items() if b"manifest.v1" in data and "blobs" in path))
+
+    def laid(number: int, index: Any, manifest: Any, config: Any) -> Layout:
+        blobs = {"oci-layout": files["oci-layout"]}
+        blobs |= {path: data for path, data in files.items() if data == BASE}
+        if isinstance(manifest, dict) and isinstance(manifest.get("config"), dict):
+            data = json.dumps(config).encode()
+            manifest = {**manifest, "config": {**manifest["config"], "digest": sha(data), "size": len(data)}}
+            blobs[f"blobs/sha256/{sha(data)[7:]}"] = data
+        data = json.dumps(manifest).encode()
+        blobs[f"blobs/sha256/{sha(data)[7:]}"] = data
+        text = (
+            json.dumps(index).replace(index_digest, sha(data)).replace(f'"size": {index_size}', f'"size": {len(data)}')
+        )
+        return Layout(str(write_tree(tmp_path / str(number), {**blobs, "index.json": text})))
+
+    index_digest, index_size = index["manifests"][0]["digest"], index["manifests"][0]["size"]
+    cases = [(each, manifest, config) for each in mutated(index, value)]
+    cases += [(index, each, config) for each in mutated(manifest, value)]
+    cases += [(index, manifest, each) for each in mutated(config, value)]
+    for number, case in enumerate(cases):
+        layout = laid(number, *case)
+        assert all(isinstance(fault, str) for fault in faults(layout, None))
+        with suppress(LhubError):
+            images = layout.images()
+            assert choose(images, parse_platform("linux/amd64"), "it").labels is not None
+            assert [Base.of(image, []).to_dict()["platform"] for image in images]
+
+
+def test_indexes_that_name_one_another_are_walked_once(tmp_path: Path) -> None:
+    kind = "application/vnd.oci.image.index.v1+json"
+    files = layout_files([("amd64", [BASE])], zipped=False)
+    data = files.pop("index.json")
+    for _ in range(4):
+        files[f"blobs/sha256/{sha(data)[7:]}"] = data
+        each = {"mediaType": kind, "digest": sha(data), "size": len(data)}
+        data = json.dumps({"schemaVersion": 2, "manifests": [each] * 256}).encode()
+    assert len(Layout(str(write_tree(tmp_path, {**files, "index.json": data}))).images()) == 1
+
+
+def test_a_tar_that_is_a_bomb_is_refused(bring: Callable[..., Pushed]) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("usr/bin/x")
+        info.pax_headers = {"comment": "x" * (2 << 20)}
+        tar.addfile(info)
+    with pytest.raises(UsageError, match="a header of"):
+        bring(out.getvalue())
+
+
+def test_a_sparse_file_is_refused(bring: Callable[..., Pushed]) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("usr/bin/x")
+        info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 40), "GNU.sparse.name": "usr/bin/x"}
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(UsageError, match="sparse"):
+        bring(out.getvalue())
 
 
 def test_an_image_is_found_to_be_damaged_by_verify_and_named(bring: Callable[..., Pushed], registry: Registry) -> None:

@@ -19,13 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lhub.errors import NotFound, UsageError
-from lhub.images.dockerfile import generated, names_arguments, secret_file, with_secrets
+from lhub.errors import BuildFailed, NotFound, UsageError
+from lhub.images.dockerfile import generated, hidden_images, names_arguments, secret_file, with_secrets
 from lhub.images.leaks import SHORTEST, Secrets
+from lhub.images.oci import Layout
 from lhub.orders import ImageFailed
 from lhub.registry import Registry
-from tests.basing import layout_of, rootfs, see_whole, tarred, wheel
-from tests.conftest import Shell
+from tests.basing import layout_files, layout_of, rootfs, see_whole, tarred, wheel
+from tests.conftest import Shell, write_tree
 from tests.test_build_env import command_lines, search
 
 VALUE = "s3cr3t+V@lue/of.mine"
@@ -77,6 +78,50 @@ def test_a_value_is_found_in_every_form_wherever_it_is_cut(value: str, at: int, 
     for form in forms(value):
         text = bytes(at) + form + bytes(20)
         assert secrets.found_in([text[start : start + size] for start in range(0, len(text), size)]) == "TOKEN"
+
+
+@pytest.mark.parametrize("value", ["s3cr3t-value\n", "first-line-of-it\nsecond-line-of-it", "  s3cr3t-value "])
+def test_a_value_is_found_without_what_a_file_or_shell_takes_away(value: str) -> None:
+    for part in (value.strip(), value.split("\n", maxsplit=1)[0].strip(), value.strip().encode().hex()):
+        assert Secrets({"TOKEN": value}).found_in([b"..." + part.encode() + b"..."]) == "TOKEN"
+
+
+def test_a_value_beside_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
+    layer = tarred({"caf\udce9": b"x", "kept": VALUE.encode()})
+    layout = Layout(str(write_tree(tmp_path, layout_files([("amd64", [layer])]))))
+    (image,) = layout.images()
+    with pytest.raises(BuildFailed, match="the value of TOKEN stands in layer 1, /kept"):
+        Secrets({"TOKEN": VALUE}).see(image, layout, breathe=lambda: None)
+
+
+def test_a_name_by_which_programs_are_told_what_to_do_is_no_variable(based: Registry, hello: Path) -> None:
+    for name in ("LD_PRELOAD", "PYTHONPATH", "PIP_INDEX_URL", "PATH", "HOME", "DOCKER_HOST"):
+        with pytest.raises(UsageError, match=f"{name} is a name by which programs"):
+            based.push(hello, build_env={name: VALUE, "TOKEN": VALUE})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FROM $B",
+        "FROM ${A}.local/bob/x",
+        "ARG B=lhub.local/bob/x",
+        "COPY --from=lhub.local/bob/x / /x",
+        "COPY --from=$B / /x",
+        "RUN --mount=from=$B,target=/x true",
+        "RUN --mount=type=bind,from=lhub.local/bob/x,target=/x true",
+    ],
+)
+def test_an_image_that_is_named_in_a_hidden_way_is_refused(line: str) -> None:
+    assert hidden_images(f"FROM scratch\n{line}\n") is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["FROM jinaai/jina:${V}", "FROM lhub.local/alice/x:v1 AS one", "COPY --from=one /a /b", "# lhub.local/bob/x"],
+)
+def test_an_image_that_is_named_openly_is_not(line: str) -> None:
+    assert hidden_images(f"ARG V=1\n{line}\n") is None
 
 
 def test_of_no_value_nothing_is_found_and_nothing_shows_one() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 from lhub.errors import BuildFailed, NotFound
 from lhub.images.intake import CREATED
-from lhub.images.layers import below, breathing, tarred
-from lhub.images.leaks import Secrets
+from lhub.images.layers import below, breathing, pieces, tarred, unpacked
+from lhub.images.leaks import Secrets, leaked
 from lhub.images.making import Making
 from lhub.images.oci import LAYER, VERSION, Descriptor, Image, Layout, Platform, to_json
 from lhub.images.requirements import PLACE, Installing, entries, is_self_contained
@@ -55,10 +55,14 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The published version that becomes an image: its id, its folder, and what gives layouts to take layers from."""
+    """The version that becomes an image: its id, a verified copy of its files, layouts to take layers from.
+
+    `scratch` is a folder that goes with the build.
+    """
 
     version: str
     folder: str
+    scratch: str
     known: Callable[[], Sequence[Layout]]
 
 
@@ -106,10 +110,8 @@ def _requirements(
         to_json({"requirements": text, "base": image.config.digest, "version": _part(source, text)})
     ).hexdigest()
     if known := _known(source.known(), key):
-        layout, layer = known
-        watch.say(f"the requirements are those of an image before: {layer.digest[:19]}")
-        return making.take(layer, layout.blob(layer.digest))
-    with tempfile.TemporaryDirectory(prefix="lhub-image-") as scratch:
+        return _taken(making, *known, variables, watch)
+    with tempfile.TemporaryDirectory(dir=source.scratch) as scratch:
         installing = Installing(
             folder=source.folder,
             base=base,
@@ -124,6 +126,15 @@ def _requirements(
         stream = Secrets(variables).passing(tarred(entries(target)), lambda: f"/{PLACE}, the installed requirements")
         layer = making.write(breathing(stream, watch.breathe), LAYER)
     return replace(layer, annotations={_KEY: key})
+
+
+def _taken(making: Making, layout: Layout, layer: Descriptor, variables: Mapping[str, str], watch: Watch) -> Descriptor:
+    """The layer of requirements of another image, searched like one of this."""
+    watch.say(f"the requirements are those of an image before: {layer.digest[:19]}")
+    with unpacked(layout.blob(layer.digest), layer.kind) as plain:
+        if name := Secrets(variables).found_in(breathing(pieces(plain), watch.breathe)):
+            raise leaked(name, f"/{PLACE}, the installed requirements")
+    return making.take(layer, layout.blob(layer.digest))
 
 
 def has_jina(base: Base, folder: str) -> bool:

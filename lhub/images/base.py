@@ -43,7 +43,7 @@ class BaseImage:
         """Bring the images in, look at what is in them, and write the index last."""
         making = Making(stage)
         images = sorted(self._fill(making, task.breathe), key=lambda image: image.platform)
-        self._told = tuple(Base.of(image, _layers(image, making.layout)) for image in images)
+        self._told = tuple(Base.of(image, _layers(image, making.layout), task.breathe) for image in images)
         making.name(images)
         told = {str(image.platform): base.python for image, base in zip(images, self._told, strict=True)}
         return {"files": len(stage.files), "bytes": sum(file.size for file, _, _ in stage.files), "images": told}

@@ -7,8 +7,9 @@ its parent's death leaves the commands of its RUN lines running; a keeper leaves
 
 from __future__ import annotations
 
+import io
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +23,10 @@ _PATIENCE = 35.0
 """Seconds that a program has to end by itself when it is asked to; a builder takes its working container down."""
 _LONGEST = 8192
 """Characters of a line that are told."""
-_LOOK = 0.1
+_LOOK, _AFTER = 0.1, 10
+"""Seconds between two looks, and how many looks nothing may come from a program that has ended."""
+_MOST = 1 << 20
+"""Bytes of a line without an end that are kept: it is cut where it is told, behind the redaction."""
 
 
 @contextmanager
@@ -81,6 +85,70 @@ def _wait(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
+@contextmanager
+def said_by() -> Iterator[IO[bytes]]:
+    """A file without a name for what a program says beside its output: a pipe that nobody reads would stop it."""
+    import tempfile  # for engines only
+
+    with tempfile.TemporaryFile() as file:
+        yield file
+
+
+def said(file: IO[bytes]) -> str:
+    """The end of what stands in such a file."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _LONGEST))
+    return " ".join(file.read().decode(errors="replace").split())
+
+
+class Hearing(io.RawIOBase):
+    """What a program puts out, as a file; `breathe` is called while nothing comes, and may raise."""
+
+    def __init__(self, child: subprocess.Popen[bytes], breathe: Callable[[], None]) -> None:
+        self._stream, self._breathe = _stream(child.stdout), breathe
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes, 0 at the end."""
+        while not select.select([self._stream], [], [], _LOOK)[0]:
+            self._breathe()
+        return os.readv(self._stream.fileno(), [buffer])
+
+
+def feed(child: subprocess.Popen[bytes], pieces: Iterable[bytes], breathe: Callable[[], None]) -> list[str]:
+    """Feed a program, and read what it says, line by line. What `pieces` or `breathe` raises ends it."""
+    stdin, stdout = _stream(child.stdin), _stream(child.stdout)
+    os.set_blocking(stdin.fileno(), False)
+    heard, open_still = bytearray(), True
+    for piece in pieces:
+        view = memoryview(piece)
+        while view and open_still:
+            breathe()
+            readable, writable, _ = select.select([stdout], [stdin], [], _LOOK)
+            if readable and not _take(stdout, heard):
+                open_still = False
+            if writable:
+                try:
+                    view = view[os.write(stdin.fileno(), view) :]
+                except BrokenPipeError:  # its words tell why
+                    open_still = False
+        if not open_still:
+            break
+    stdin.close()
+    heard += b"\n".join(line.encode() for line in lines(child, breathe))
+    return heard.decode(errors="replace").splitlines()
+
+
+def _take(stdout: IO[bytes], heard: bytearray) -> bool:
+    """Take what is there, of much the beginning; False at the end."""
+    piece = os.read(stdout.fileno(), 1 << 16)
+    heard += piece[: max(0, _LONGEST - len(heard))]
+    return bool(piece)
+
+
 def run(
     command: Sequence[str],
     *,
@@ -92,7 +160,7 @@ def run(
 ) -> int:
     """Run a program to its end; its exit code. `say` hears each line; what `breathe`, called often, raises ends it."""
     with started(command, cwd=cwd, environment=environment, keep=keep) as child:
-        for line in lines(_stream(child.stdout), breathe):
+        for line in lines(child, breathe):
             say(line)
         while True:
             with suppress(subprocess.TimeoutExpired):
@@ -112,35 +180,32 @@ def answer(
                 if time.monotonic() > until:
                     raise TimeoutError
 
-            said = "\n".join(lines(_stream(child.stdout), breathe))
+            said = "\n".join(lines(child, breathe))
             return said if child.wait() == 0 else None
     except OSError:  # TimeoutError too
         return None
 
 
-def lines(stream: IO[bytes], breathe: Callable[[], None]) -> Iterator[str]:
-    """The lines of a pipe as they come; a carriage return ends one too, as progress bars do."""
-    left = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            breathe()
-            if not selector.select(_LOOK):
-                continue
-            piece = os.read(stream.fileno(), 1 << 16)
-            if not piece:
-                break
-            *whole, left = (left + piece).replace(b"\r", b"\n").split(b"\n")
-            yield from map(_shown, filter(None, whole))
-            if len(left) > _LONGEST:
-                yield _shown(left)
-                left = b""
+def lines(child: subprocess.Popen[bytes], breathe: Callable[[], None]) -> Iterator[str]:
+    """The lines of a program as they come, until it has ended; a carriage return ends one too, as progress bars do."""
+    stream, left, ended = _stream(child.stdout), b"", 0
+    while ended < _AFTER:  # something that it began may hold the pipe for ever
+        breathe()
+        if not select.select([stream], [], [], _LOOK)[0]:
+            ended += child.poll() is not None
+            continue
+        piece = os.read(stream.fileno(), 1 << 16)
+        if not piece:
+            break
+        *whole, left = (left + piece).replace(b"\r", b"\n").split(b"\n")
+        yield from map(_shown, filter(None, whole))
+        left = left[:_MOST]
     if left:
         yield _shown(left)
 
 
 def _shown(line: bytes) -> str:
-    return line[:_LONGEST].decode(errors="replace").rstrip()
+    return line.decode(errors="replace").rstrip()
 
 
 def _stream(stream: Any) -> IO[bytes]:

@@ -16,13 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from lhub.errors import UsageError, listing
 from lhub.kinds.requirements import FILE
 
+LOCAL_HOST = "lhub.local"
+"""The host in the names of our images: there is none, so that no engine looks for one elsewhere."""
 SECRET = "lhub_build_env"  # noqa: S105 (a name, not a value)
 """The id of the secret mount."""
 _TARGET = f"/run/secrets/{SECRET}"
 _MOUNT = f"--mount=type=secret,id={SECRET},target={_TARGET}"
 _READ = f"set -a && . {_TARGET} && set +a && "
 _FLAG = re.compile(r"--[a-z]+=\S+\s+")
-_FROM = re.compile(r"(?im)^\s*FROM\s+(?:--\S+\s+)*(\S+)")
+_FROM = re.compile(r"(?i)[ \t]*FROM\s+(?:--\S+\s+)*(\S+)")
+_OTHER = re.compile(r"(?i)--from=(\S+)|[,=]from=([^,\s]+)")
 _HERE = re.compile(r"<<-?\s*[\"']?([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -46,7 +49,23 @@ def generated(base: str, paths: Iterable[str], requirements: str) -> str:
 
 def bases(text: str) -> list[str]:
     """The images that the FROM lines name, as they are written."""
-    return _FROM.findall(text)
+    return [found[1] for _, line in _instructions(text) if (found := _FROM.match(line))]
+
+
+def hidden_images(text: str) -> str | None:
+    """What names an image of ours otherwise than by a FROM as it stands, or could: an engine has others' images too.
+
+    Which of them one may see is decided by lhub, of what it can read: a variable in the place of a host could be any.
+    """
+    for _, line in _instructions(text):
+        found = _FROM.match(line)
+        names = [found[1]] if found else [one or other for one, other in _OTHER.findall(line)]
+        for name in names:
+            if "$" in re.split(r"[/:@]", name, maxsplit=1)[0]:
+                return name[:80]
+        if not found and LOCAL_HOST in line.lower() and not line.lstrip().startswith("#"):
+            return line.strip()[:80]
+    return None
 
 
 def with_secrets(text: str) -> str:

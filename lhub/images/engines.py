@@ -14,17 +14,16 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
-from lhub.errors import BuildFailed, LhubError, ToolMissing
-from lhub.images.children import answer, lines, run, started
-from lhub.images.dockerfile import SECRET
+from lhub.errors import BuildFailed, Corrupt, ToolMissing
+from lhub.images.children import Hearing, answer, feed, run, said, said_by, started
+from lhub.images.dockerfile import LOCAL_HOST, SECRET
 from lhub.images.intake import of_archive, of_folder
 from lhub.images.making import Making
 from lhub.images.oci import VERSION, Image, Platform
 
-LOCAL = "lhub.local"
-"""The host in the names of our images: there is none, so that no engine looks for one elsewhere."""
+LOCAL = LOCAL_HOST
 Say = Callable[[str], None]
 Breathe = Callable[[], None]
 _PROBES = {
@@ -37,6 +36,10 @@ BUILDERS = ("docker", "podman", "buildah")
 RUNNERS = ("docker", "podman")
 """Those that run an image."""
 _PROBE_PATIENCE = 20.0
+_CHATTER = re.compile(
+    r"\s*(?:\[notice\]|subprocess exited|DEPRECATED|Install the buildx|https://docs|Sending build|WARNING)"
+)
+"""What builders say that is no reason of a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,32 +90,36 @@ class Engine:
             last: list[str] = []
 
             def hear(line: str) -> None:
-                last[:] = [*last[-4:], line]
+                if line.strip() and not _CHATTER.match(line):
+                    last[:] = [*last[-5:], line.strip()]
                 say(line)
 
             code = run(
                 [self.name, *words, asked.context], environment=environment, say=hear, breathe=breathe, keep=keep
             )
         if code:
-            words_of = "; ".join(each for each in last if each.strip()) or "it said nothing"
+            faults = [line for line in last if re.search("(?i)error|fail|not found|denied|refused", line)]
+            words_of = "; ".join(faults or last) or "it said nothing"
             raise BuildFailed(f"{self.name} could not build the image: {words_of}", hint=_hint(words_of))
 
     def bring(self, name: str, making: Making, scratch: str, breathe: Breathe) -> Image:
-        """The image of this name, its blobs in the layout that is being made."""
+        """The image of this name, its blobs in the layout that is being made; `scratch` is a place for a new folder."""
         if self.name == "buildah":
-            folder = f"{scratch}/layout"
-            self._must(["push", "--quiet", name, f"oci:{folder}:image"], breathe)
-            return of_folder(folder, making, breathe)[0]
+            self._must(["push", "--quiet", name, f"oci:{scratch}:image"], breathe)
+            return of_folder(scratch, making, breathe)[0]
         words = ["save", name] if self.name == "docker" else ["save", "--quiet", "--format", "docker-archive", name]
-        with started([self.name, *words], stderr=subprocess.PIPE) as child:
+        with said_by() as errors, started([self.name, *words], stderr=errors.fileno()) as child:
+            fault = None
             try:
-                images = of_archive(_stream(child.stdout), making, breathe)
-            except LhubError as error:
-                said = _stream(child.stderr).read(4096).decode(errors="replace").strip()
-                raise BuildFailed(
-                    f"{self.name} could not give {name}: {said or error}", hint="look whether it has it"
-                ) from None
-        return images[0]
+                images = of_archive(Hearing(child, breathe), making, breathe)
+            except Corrupt as error:
+                fault = error
+            if fault is None and child.wait() == 0:
+                return images[0]
+            words_of = said(errors) or fault
+        raise BuildFailed(
+            f"{self.name} could not give {name}: {words_of}", hint=f"{self.name} images tells what it has"
+        )
 
     # images
 
@@ -136,21 +143,11 @@ class Engine:
     def load(self, pieces: Iterator[bytes], breathe: Breathe) -> None:
         """Load a tar that both know; whatever `pieces` raises ends it, and nothing is loaded."""
         with started([self.name, "load", "--quiet"], stdin=subprocess.PIPE) as child:
-            stdin = _stream(child.stdin)
-            try:
-                for piece in pieces:
-                    breathe()
-                    stdin.write(piece)
-                stdin.close()
-            except BrokenPipeError:
-                pass  # its words tell why
-            said = "; ".join(lines(_stream(child.stdout), breathe))
+            said = "; ".join(feed(child, pieces, breathe))
             code = child.wait()
         if code:
-            raise BuildFailed(
-                f"{self.name} could not load the image: {said or 'it said nothing'}",
-                hint="docker info, or podman info, tells how it is",
-            )
+            hint = "docker info, or podman info, tells how it is"
+            raise BuildFailed(f"{self.name} could not load the image: {said or 'it said nothing'}", hint=hint)
 
     def pull_layout(self, folder: str, reference: str, name: str, breathe: Breathe) -> None:
         """Let buildah know an image of a layout by a name."""
@@ -159,9 +156,11 @@ class Engine:
             self._must(["tag", image, name], breathe)
             self.remove(f"localhost{link}")
 
-    def remove(self, name: str) -> None:
-        """Forget an image by its name; one that is not there is forgotten."""
-        answer([self.name, *(["rmi"] if self.name == "buildah" else ["image", "rm"]), name], patience=60)
+    def remove(self, name: str, *, cache: bool = True) -> None:
+        """Forget an image by its name, one that is not there too; docker keeps its layers for later unless `cache`."""
+        words = ["rmi"] if self.name == "buildah" else ["image", "rm"]
+        words += ["--no-prune"] if self.name == "docker" and not cache else []
+        answer([self.name, *words, name], patience=60)
 
     def _must(self, words: Sequence[str], breathe: Breathe) -> list[str]:
         """What it says, line by line; BuildFailed where it fails."""
@@ -294,11 +293,6 @@ def _unnamed() -> int:
 
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
-def _stream(stream: Any) -> IO[bytes]:
-    assert stream is not None  # noqa: S101 (it was asked for)
-    return stream  # type: ignore[no-any-return]  # of a Popen
 
 
 def local_name(namespace: str | None, resource: str, tag: str) -> str:

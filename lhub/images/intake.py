@@ -6,6 +6,7 @@ configuration says, and a configuration that is taken over keeps its bytes, so t
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import os
@@ -14,10 +15,10 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from lhub.errors import Corrupt, NotFound, UsageError
-from lhub.images.layers import breathing, pieces, read, unpacked
+from lhub.images.layers import Header, breathing, pieces, read, unpacked
 from lhub.images.making import Making
 from lhub.images.oci import (
     CONFIG,
@@ -45,7 +46,7 @@ _ROOTS = frozenset({"bin", "usr", "etc", "lib", "sbin", "var", "opt", "root", "d
 _MOST_MEMBERS = 100_000
 _END = bytes(1024)
 """What a tar ends with (POSIX.1, ustar)."""
-_BROKEN = (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error)
+_BROKEN = (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error, ValueError, OverflowError)
 
 Breathe = Callable[[], None]
 
@@ -91,13 +92,12 @@ def of_file(file: IO[bytes], making: Making, breathe: Breathe = lambda: None) ->
     return of_archive(file, making, breathe)
 
 
-def of_archive(stream: IO[bytes], making: Making, breathe: Breathe = lambda: None) -> tuple[Image, ...]:
+def of_archive(stream: IO[bytes] | io.RawIOBase, making: Making, breathe: Breathe = lambda: None) -> tuple[Image, ...]:
     """The images of what `docker save` or `podman save` writes, read once; what is no image is left out again."""
     archive = _Archive.read(stream, making, breathe)
     images = archive.oci() if archive.whole() else archive.docker()
     kept = {blob.digest for image in images for blob in image.blobs}
-    for digest in archive.digests - kept:
-        making.drop(digest)
+    making.drop(*(archive.digests - kept))
     return images
 
 
@@ -179,14 +179,15 @@ class _Archive:
 
     making: Making
     files: dict[str, Descriptor] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
     links: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, stream: IO[bytes], making: Making, breathe: Breathe) -> _Archive:
+    def read(cls, stream: IO[bytes] | io.RawIOBase, making: Making, breathe: Breathe) -> _Archive:
         """Bring every file in."""
         archive = cls(making=making)
         try:
-            with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|*", tarinfo=Header) as tar:
                 for number, info in enumerate(tar):
                     tar.members = []  # type: ignore[attr-defined]  # it would keep them all
                     name = posixpath.normpath(info.name)
@@ -195,17 +196,16 @@ class _Archive:
                     if info.issym() or info.islnk():
                         folder = posixpath.dirname(name) if info.issym() else ""
                         archive.links[name] = posixpath.normpath(posixpath.join(folder, info.linkname))
-                    elif info.isreg():
-                        file = tar.extractfile(info)
-                        archive.files[name] = making.write(breathing(pieces(file), breathe), "") if file else _NONE
+                    elif info.isreg() and (file := tar.extractfile(info)):
+                        archive.files[name] = making.write(breathing(pieces(file), breathe), "")
+                        archive.digests.add(archive.files[name].digest)
+        except OSError as error:
+            if error.errno is not None:  # of the disk that is written to, or of the file that is read
+                raise
+            raise Corrupt(f"it is no whole tar: {error}") from None
         except _BROKEN as error:
             raise Corrupt(f"it is no whole tar: {error}") from None
         return archive
-
-    @property
-    def digests(self) -> set[str]:
-        """Of all that came in."""
-        return {file.digest for file in self.files.values()}
 
     def whole(self) -> bool:
         """Whether it is an OCI layout of which nothing is missing."""
@@ -229,7 +229,8 @@ class _Archive:
             raise Corrupt("manifest.json is no JSON") from None
         told = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         if len(told) != 1:
-            names = ", ".join(str(name) for each in told for name in each.get("RepoTags") or ())
+            tags = (each.get("RepoTags") for each in told)
+            names = ", ".join(str(name) for each in tags for name in (each if isinstance(each, list) else ()))
             raise Corrupt(f"it holds {len(told)} images {f'({names[:200]})' if names else ''}, not one")
         config = self._text(str(told[0].get("Config")))
         layers = told[0].get("Layers")
@@ -257,9 +258,6 @@ class _Archive:
         return read_small(self.making.layout.blob(self._found(name).digest), limit=MOST_JSON)
 
 
-_NONE = Descriptor(kind="", digest="sha256:" + 64 * "0", size=0)
-
-
 class _Arrived(Layout):
     """A layout whose blobs have been brought, and whose index is known."""
 
@@ -275,7 +273,7 @@ class _Arrived(Layout):
 def _is_archive(file: IO[bytes]) -> bool:
     """Whether a tar is one of an image, by the first names in it that tell; Corrupt for what is no tar."""
     try:
-        with tarfile.open(fileobj=file, mode="r|*") as tar:
+        with tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as tar:
             for info in tar:
                 name = posixpath.normpath(info.name).lstrip("/")
                 if name in ("manifest.json", "oci-layout", "index.json", "repositories") or name.startswith("blobs/"):
@@ -297,7 +295,7 @@ def _of_rootfs(file: IO[bytes], making: Making, breathe: Breathe) -> Image:
     """An image of one layer: the tar as it is unpacked."""
     layer = making.write(breathing(_plain(file), breathe), LAYER)
     _see_end(making.layout.blob(layer.digest))
-    seen = Rootfs()
+    seen = Rootfs(breathe=breathe)
     with unpacked(making.layout.blob(layer.digest), LAYER) as stream:
         seen.add(stream)
     platform = Platform("linux", seen.architecture) if seen.architecture else here()

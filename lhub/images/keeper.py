@@ -13,10 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 _SUBREAPER = 36  # prctl(2), PR_SET_CHILD_SUBREAPER
-_MANNERS, _PATIENCE = 20.0, 30.0
-"""Seconds after which all are asked to end, not only those without children, and after which none is asked."""
+_MANNERS, _PATIENCE, _LAST = 20.0, 30.0, 40.0
+"""Seconds after which all are asked to end, not only those without children, all are made to, and nobody waits."""
 
 
 def main(words: list[str]) -> int:
@@ -63,15 +64,16 @@ def end_all(child: int, hearing: int) -> None:
         os.kill(child, signal.SIGKILL)
         return
     begun, asked = time.monotonic(), set[int]()
+    busy = len(below()) > 1  # then the command itself is left to clean up when what it runs has ended
     while parents := below():
         waited = time.monotonic() - begun
-        leaves = set(parents) - set(parents.values())
+        if waited > _LAST:
+            return  # what the kernel itself holds
+        leaves = set(parents) - set(parents.values()) - ({child} if busy else set())
         number = signal.SIGKILL if waited > _PATIENCE else signal.SIGTERM
         for process in parents if waited > _MANNERS else leaves - asked:
-            try:
+            with suppress(ProcessLookupError, PermissionError):  # gone; or another user's, as sudo's
                 os.kill(process, number)
-            except ProcessLookupError:
-                continue
             asked.add(process)
         drain(hearing)
         time.sleep(0.05)

@@ -29,6 +29,8 @@ MOMENT = 315_532_800
 Readable = IO[bytes] | gzip.GzipFile
 _PIECE = 1 << 20
 _BLOCK, _RECORD = 512, 10_240
+_HEADER = 1 << 20
+"""Bytes of an extended header that are read: a path, and what a file system keeps beside a file."""
 _BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError)
 
 
@@ -118,6 +120,19 @@ def breathing(stream: Iterator[bytes], breathe: Callable[[], None]) -> Iterator[
 # what others made
 
 
+class Header(tarfile.TarInfo):
+    """A header of somebody else's tar: none that makes tarfile read megabytes before it, or terabytes of nothing."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        long = self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+        if (long or self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)) and self.size > _HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]  # tarfile's own hook for subclasses
+        if member.issparse():
+            raise tarfile.ReadError(f"{member.name[:80]!r} is sparse, which no image has")
+        return member
+
+
 @contextmanager
 def unpacked(path: str, kind: str) -> Iterator[Readable]:
     """A layer as it is unpacked, to be read once; Corrupt for a compression that Python does not know."""
@@ -146,7 +161,7 @@ def pieces(stream: Readable) -> Iterator[bytes]:
 def members(stream: Readable) -> Iterator[tuple[tarfile.TarInfo, Callable[[int], bytes]]]:
     """Each member of a tar that is read once, with a function that gives up to so many bytes of it."""
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar:
             for info in tar:
                 yield info, lambda most, info=info: _content(tar, info, most)  # type: ignore[misc]  # bound now
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all

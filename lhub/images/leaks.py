@@ -79,9 +79,9 @@ class Secrets:
         with unpacked(path, kind) as stream:
             for info, content in members(stream):
                 said = [
-                    info.name.encode(),
-                    info.linkname.encode(),
-                    *(str(each).encode() for each in info.pax_headers.values()),
+                    info.name.encode(errors="surrogateescape"),
+                    info.linkname.encode(errors="surrogateescape"),
+                    *(str(each).encode(errors="surrogateescape") for each in info.pax_headers.values()),
                 ]
                 if self.found_in(said) or self.found_in([content(info.size)] if info.size < _NAMED else []):
                     return (
@@ -119,10 +119,18 @@ def _bytes(value: str) -> bytes:
 
 def _forms(value: str) -> set[bytes]:
     """A value as programs write it down."""
+    found = _form(value)
+    parts = {part.strip() for part in (value, *value.splitlines())} - {value}
+    for part in parts:  # what a file or a shell takes away, and what stands line by line
+        found |= _form(part) if len(_bytes(part)) >= SHORTEST else set()
+    return found
+
+
+def _form(value: str) -> set[bytes]:
     data = _bytes(value)
     quoted = {quote(data, safe="").encode(), quote_plus(data, safe="").encode(), quote(data).encode()}
     escaped = json.dumps(value)[1:-1].encode()
-    return {data, escaped, *quoted, *_in_base64(data)}
+    return {data, data.hex().encode(), escaped, *quoted, *_in_base64(data)}
 
 
 def _in_base64(data: bytes) -> Iterator[bytes]:

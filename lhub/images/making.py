@@ -37,6 +37,7 @@ class Making:
 
     def __init__(self, stage: Staging) -> None:
         self.stage = stage
+        self.kept: set[str] = set()
         self.layout = Layout(stage.folder.files)
 
     def write(self, pieces: Iterator[bytes], kind: str) -> Descriptor:
@@ -81,9 +82,14 @@ class Making:
         self.drop(image.manifest.digest)
         return self.manifest(image.config, layers)
 
-    def drop(self, digest: str) -> None:
-        """Leave out a blob that no image names."""
-        self.stage.leave_out(f"{BLOBS}/{hex_of(digest)}")
+    def keep(self, image: Image) -> Image:
+        """An image that will be in the layout: none of its blobs is dropped from here on."""
+        self.kept |= {blob.digest for blob in image.blobs}
+        return image
+
+    def drop(self, *digests: str) -> None:
+        """Leave out blobs that no image names."""
+        self.stage.leave_out({f"{BLOBS}/{hex_of(digest)}" for digest in digests if digest not in self.kept})
 
     def name(self, images: Sequence[Image], *, made_of: str | None = None, builder: str = "") -> None:
         """Write what makes a layout of it: oci-layout, and index.json last, with how it was made."""

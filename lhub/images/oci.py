@@ -55,7 +55,7 @@ LAYOUT_TEXT = b'{"imageLayoutVersion":"1.0.0"}'
 MOST_JSON = 4 << 20
 """Bytes of a document that is read: Docker's own limit of a manifest."""
 _NAMED = re.compile(r"[A-Za-z0-9]+(?:(?:--|[-._:@+/])[A-Za-z0-9]+)*")
-_MOST_MANIFESTS, _DEEPEST = 256, 3
+_MOST_MANIFESTS, _MOST_IMAGES = 256, 64
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _PART = r"[a-z0-9][a-z0-9_.-]{0,31}"
 _PLATFORM = re.compile(rf"(?:({_PART})/)?({_PART})(?:/({_PART}))?")
@@ -209,19 +209,23 @@ class Layout:
     def images(self) -> tuple[Image, ...]:
         """Every image, each once, in the order of the index; what is none (attestations) is passed over."""
         found: dict[str, Image] = {}
-        for descriptor in self._manifests(self.index(), "index.json", 0):
-            if descriptor.digest not in found and not _is_note(descriptor):
+        for descriptor in self._manifests(self.index(), "index.json", set()):
+            if not _is_note(descriptor):
                 found[descriptor.digest] = self.image(descriptor)
+                if len(found) > _MOST_IMAGES:
+                    raise Corrupt(f"it holds more than {_MOST_IMAGES} images")
         return tuple(found.values())
 
-    def _manifests(self, index: Mapping[str, Any], where: str, depth: int) -> Iterator[Descriptor]:
-        listed = index.get("manifests")
-        if not isinstance(listed, list) or len(listed) > _MOST_MANIFESTS or depth > _DEEPEST:
-            raise Corrupt(f"{where}.manifests is no list of up to {_MOST_MANIFESTS}")
-        for number, each in enumerate(listed):
-            descriptor = Descriptor.from_dict(each, f"{where}.manifests.{number}")
+    def _manifests(self, index: Mapping[str, Any], where: str, walked: set[str]) -> Iterator[Descriptor]:
+        """Every manifest below an index, once, though indexes may name one another by the thousand."""
+        for descriptor in _listed(index, where):
+            if descriptor.digest in walked:
+                continue
+            walked.add(descriptor.digest)
+            if len(walked) > _MOST_MANIFESTS:
+                raise Corrupt(f"it names more than {_MOST_MANIFESTS} manifests")
             if descriptor.kind == INDEX:
-                yield from self._manifests(self.document(descriptor), descriptor.digest, depth + 1)
+                yield from self._manifests(self.document(descriptor), descriptor.digest, walked)
             elif descriptor.kind == MANIFEST:
                 yield descriptor
 
@@ -256,8 +260,18 @@ class Layout:
         return Image(platform=platform, manifest=descriptor, config=config, layers=tuple(told), settings=settings)
 
 
+def _listed(index: Mapping[str, Any], where: str) -> list[Descriptor]:
+    """What an index names."""
+    listed = index.get("manifests")
+    if not isinstance(listed, list) or len(listed) > _MOST_MANIFESTS:
+        raise Corrupt(f"{where}.manifests is no list of up to {_MOST_MANIFESTS}")
+    return [Descriptor.from_dict(each, f"{where}.manifests.{number}") for number, each in enumerate(listed)]
+
+
 def choose(images: tuple[Image, ...], wanted: Platform, what: str) -> Image:
     """The image for a platform; NotFound's sentence names those that there are."""
+    if not images:
+        raise Corrupt(f"{what} holds no image", hint="its owner builds one with lhub push --image always --no-cache")
     for image in images:
         if image.platform.suits(wanted):
             return image
@@ -288,12 +302,12 @@ def faults(layout: Layout, digest: Callable[[int, os.stat_result], str] | None) 
 
 def _index_faults(index: Mapping[str, Any]) -> Iterator[str]:
     """Of the names in an index: each at most once, and as the specification writes them."""
-    names = [each["annotations"][NAME] for each in index["manifests"] if NAME in (each.get("annotations") or {})]
+    names = [each.annotations[NAME] for each in _listed(index, "index.json") if NAME in each.annotations]
     if index.get("schemaVersion") != 2:
         yield "index.json has another schemaVersion than 2"
     if len(names) != len(set(names)):
         yield "index.json gives one name twice"
-    yield from (f"index.json has the name {str(name)[:80]!r}" for name in names if not _NAMED.fullmatch(str(name)))
+    yield from (f"index.json has the name {name[:80]!r}" for name in names if not _NAMED.fullmatch(name))
 
 
 def _image_faults(image: Image) -> Iterator[str]:
@@ -304,7 +318,7 @@ def _image_faults(image: Image) -> Iterator[str]:
     if any(layer.kind not in (LAYER, ZIPPED) for layer in image.layers):
         yield f"{where} has a layer that is no tar"
     if told is not None:
-        entries = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+        entries = told if isinstance(told, list) else []
         if sum(not each.get("empty_layer") for each in entries) != len(image.layers):
             yield f"{where} has a history of another number of layers"
 
@@ -342,7 +356,21 @@ def _settled(settings: Mapping[str, Any], where: str, layers: int) -> Platform:
         raise Corrupt(f"{where}.rootfs.diff_ids is no list of SHA-256")
     if len(diff_ids) != layers:
         raise Corrupt(f"{where}.rootfs.diff_ids has {len(diff_ids)} entries for {layers} layers")
+    _see_runs(settings, where)
     return _platform(settings, where)
+
+
+def _see_runs(settings: Mapping[str, Any], where: str) -> None:
+    """Raise Corrupt where what lhub and engines read of it is of another type than the specification has."""
+    runs = _mapping(settings.get("config") or {}, f"{where}.config")
+    _mapping(runs.get("Labels") or {}, f"{where}.config.Labels")
+    for key in ("Env", "Entrypoint", "Cmd"):
+        told = runs.get(key) or []
+        if not isinstance(told, list) or not all(isinstance(each, str) for each in told):
+            raise Corrupt(f"{where}.config.{key} is no list of texts")
+    history = settings.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(each, dict) for each in history):
+        raise Corrupt(f"{where}.history is no list of mappings")
 
 
 def _platform(document: Any, where: str) -> Platform:

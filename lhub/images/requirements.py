@@ -56,32 +56,33 @@ class Installing:
         with open(constraints, "w", encoding="utf-8") as file:
             file.writelines(f"{package}\n" for package in self.base.packages)
         target = f"{scratch}/with-base"
-        if fault := self._pip(target, ["--constraint", constraints] if self.base.packages else []):
+        if fault := self._pip(scratch, target, ["--constraint", constraints] if self.base.packages else []):
             if not self.base.packages:
                 raise self._failed(fault)
             self.say("once more, without regard to the versions that the base has")
             target = f"{scratch}/alone"
-            if fault := self._pip(target, []):
+            if fault := self._pip(scratch, target, []):
                 raise self._failed(fault)
         if os.path.isdir(target):
             _settle(target, self.base.interpreter or "/usr/bin/env python3")
         return target
 
-    def _pip(self, target: str, more: list[str]) -> str:
+    def _pip(self, scratch: str, target: str, more: list[str]) -> str:
         """Run it; why it failed, an empty text where it did not."""
         machine = _MACHINES.get(self.platform.architecture, self.platform.architecture)
         python = self.base.python or ""
         chosen = [word for each in tags(self.platform, self.base.libc) for word in ("--platform", each)]
         wheels = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *chosen]
         command = [sys.executable, "-I", _RUNNER, machine, python, *_PIP, "--target", target, *wheels, *more]
-        last = "it said nothing"
+        last, said = "it said nothing", False
 
         def hear(line: str) -> None:
-            nonlocal last
-            last = line.removeprefix("ERROR: ") or last
+            nonlocal last, said
+            last = line.removeprefix("ERROR: ") if line.startswith("ERROR: ") or not said else last
+            said = said or line.startswith("ERROR: ")
             self.say(line)
 
-        environment = {**os.environ, **self.variables}
+        environment = {**os.environ, **self.variables, "TMPDIR": scratch}
         code = run([*command, "-r", FILE], cwd=self.folder, environment=environment, say=hear, breathe=self.breathe)
         if code and "No module named pip" in last:
             raise ToolMissing("this Python has no pip", hint=f"{sys.executable} -m ensurepip")
@@ -114,8 +115,9 @@ def _settle(target: str, interpreter: str) -> None:
     for name in sorted(os.listdir(programs)) if os.path.isdir(programs) else ():
         with open(f"{programs}/{name}", "rb+") as file:
             text = file.read()
-            if text.startswith(b"#!") and b"python" in text.split(b"\n", 1)[0]:
-                text = b"#!" + interpreter.encode() + b"\n" + text.split(b"\n", 1)[1]
+            first, newline, rest = text.partition(b"\n")
+            if first.startswith(b"#!") and b"python" in first and newline:
+                text = b"#!" + interpreter.encode() + newline + rest
                 file.seek(0)
                 file.truncate()
                 file.write(text)

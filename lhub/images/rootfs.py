@@ -22,6 +22,14 @@ _PYTHON = re.compile(r"(.*)/python(3(?:\.\d+)?)")
 _PACKAGE = re.compile(r".*/([A-Za-z0-9._-]+)-([A-Za-z0-9._+!]+)\.(?:dist|egg)-info(?:/(?:METADATA|PKG-INFO))?")
 _GLIBC, _MUSL = re.compile(rb"GNU C Library [^\0]*?version (2\.\d+)"), re.compile(r".*/ld-musl-[^/]+\.so\.1")
 _LIBC_BYTES = 8 << 20
+_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}==[A-Za-z0-9][A-Za-z0-9._+!]{0,63}")
+_SAID = {
+    "python": re.compile(r"3\.\d{1,2}"),
+    "interpreter": re.compile(r"(?:/[A-Za-z0-9._+-]+){1,16}"),
+    "libc": re.compile(r"(?:glibc|musl) \d\.\d{1,2}"),
+}
+_MOST_PACKAGES = 2000
+"""Packages that a manifest tells of; of more none, since it has bounds, and pip chooses without them."""
 _HIDDEN, _ALL_HIDDEN = ".wh.", ".wh..wh..opq"
 _ELF = {0x3E: "amd64", 0xB7: "arm64", 0x28: "arm", 0x03: "386", 0xF3: "riscv64", 0x15: "ppc64le", 0x16: "s390x"}
 
@@ -34,10 +42,12 @@ class Rootfs:
     packages: dict[str, str] = field(default_factory=dict)
     libc: str | None = None
     architecture: str | None = None
+    breathe: Callable[[], None] = lambda: None
 
     def add(self, layer: Readable) -> None:
         """Lay one more layer over it."""
         for info, content in members(layer):
+            self.breathe()
             path = posixpath.normpath("/" + info.name)
             folder, name = posixpath.split(path)
             if name.startswith(_HIDDEN):
@@ -107,28 +117,30 @@ class Base:
     packages: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, image: Image, layers: Iterable[Readable]) -> Base:
+    def of(cls, image: Image, layers: Iterable[Readable], breathe: Callable[[], None] = lambda: None) -> Base:
         """Look at the layers of an image, from the lowest on."""
-        seen = Rootfs()
+        seen = Rootfs(breathe=breathe)
         for layer in layers:
             seen.add(layer)
         found = seen.interpreter(variable(image.runs, "PATH") or _PATH)
         interpreter, python = found or (None, None)
+        packages = tuple(sorted(set(seen.packages.values())))
         return cls(
             platform=str(image.platform),
             python=python,
             interpreter=interpreter,
             libc=seen.libc,
-            packages=tuple(sorted(set(seen.packages.values()))),
+            packages=packages if len(packages) <= _MOST_PACKAGES else (),
         )
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Base:
-        """As a manifest has it; what is missing is not known."""
-        texts = {key: document.get(key) for key in ("python", "interpreter", "libc")}
-        told = {key: value for key, value in texts.items() if isinstance(value, str)}
+        """As a manifest has it; what is missing, or is no such thing, is not known: pip is told of it."""
+        texts = {key: document.get(key) for key in _SAID}
+        told = {key: value for key, value in texts.items() if isinstance(value, str) and _SAID[key].fullmatch(value)}
         packages = document.get("packages")
-        named = tuple(each for each in packages if isinstance(each, str)) if isinstance(packages, list) else ()
+        given = packages if isinstance(packages, list) else []
+        named = tuple(each for each in given if isinstance(each, str) and _PINNED.fullmatch(each))
         return cls(platform=str(document.get("platform", "")), packages=named, **told)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +152,8 @@ class Base:
 
 def variable(runs: Mapping[str, Any], name: str) -> str | None:
     """A variable of an image's environment."""
-    for each in runs.get("Env") or ():
+    environment = runs.get("Env")
+    for each in environment if isinstance(environment, list) else ():
         key, _, value = str(each).partition("=")
         if key == name:
             return value
