@@ -648,6 +648,36 @@ def test_a_killed_build_takes_its_children_with_it(endless: Registry, hello: Pat
     assert endless.verify().ok
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc, to see who lives")
+def test_an_engine_that_never_stops_talking_is_cancelled_too(based: Registry, hello: Path, tmp_path: Path) -> None:
+    cases = "version) echo 20.10;; save) exec cat /dev/zero;; image) exit 1;; *) exit 0"
+    (tmp_path / "programs" / "docker").write_text(f'#!/bin/sh\ncase "$1" in {cases};; esac\n')
+    (tmp_path / "programs" / "docker").chmod(0o755)
+    (tmp_path / "programs" / "cat").symlink_to("/bin/cat")
+    (hello / "Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(ImageFailed, match="docker could not give"):
+        based.push(hello, image="always")
+    (tmp_path / "programs" / "cat").unlink()
+    (tmp_path / "programs" / "cat").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{TALKER}"\n')
+    (tmp_path / "programs" / "cat").chmod(0o755)
+    pushing, task, below = started(based, hello)
+    assert based.build(task_id=task).cancel().state == "cancelled"
+    assert pushing.wait(20) == 8
+    assert gone(below)
+
+
+TALKER = """
+import io, sys, tarfile, time
+out = io.BytesIO()
+info = tarfile.TarInfo('a')
+info.size = 1 << 40
+sys.stdout.buffer.write(info.tobuf())
+while True:
+    sys.stdout.buffer.write(bytes(1 << 16))
+    time.sleep(0.05)
+"""
+
+
 def test_a_push_that_goes_on_by_itself_builds_too(based: Registry, hello: Path) -> None:
     pushed = based.push(hello, image="always", detach=True)
     assert list(based.build(task_id=pushed.task_id).follow(replay=True))[-1]["type"] == "succeeded"
