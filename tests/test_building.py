@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -190,6 +191,7 @@ def test_an_image_on_a_base_of_somebody_else(based: Registry, hello: Path, make_
 # platforms
 
 
+@pytest.mark.slow
 def test_two_platforms_get_the_wheels_of_each(registry: Registry, hello: Path, tmp_path: Path) -> None:
     give(registry, layout_files([(name, [layer]) for name, layer in PACKED.items()]), tmp_path)
     for machine in ("x86_64", "aarch64"):
@@ -425,6 +427,7 @@ def test_files_that_are_not_those_published_make_no_image(based: Registry, hello
     assert not list(inside.glob("images/*"))
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_nothing_outside_of_the_registry(endless: Registry, hello: Path, tmp_path: Path) -> None:
     own = tmp_path / "own-tmp"
     own.mkdir()
@@ -519,7 +522,10 @@ def pictured(registry: Registry) -> str | None:
 
 @pytest.mark.parametrize(
     "replaced",
-    [pytest.param(False, id="a first image", marks=pytest.mark.slow), pytest.param(True, id="one in place of another")],
+    [
+        pytest.param(False, id="a first image"),
+        pytest.param(True, id="one in place of another", marks=pytest.mark.slow),
+    ],
 )
 def test_a_kill_at_any_step_leaves_the_old_image_or_the_new(tmp_path: Path, hello: Path, replaced: bool) -> None:
     template = Registry(tmp_path / "template", namespace="alice")
@@ -648,6 +654,24 @@ def test_a_killed_build_takes_its_children_with_it(endless: Registry, hello: Pat
     assert endless.verify().ok
 
 
+def test_a_process_with_many_files_open_builds_too(based: Registry, hello: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("needs 2,048 descriptors")
+    wheel(tmp_path / "wheels", "one")
+    (hello / "requirements.txt").write_text("one\n")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        based.push(hello, image="always")
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    see_whole(layout_of(based, "alice/Hello"))
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc, to see who lives")
 def test_an_engine_that_never_stops_talking_is_cancelled_too(based: Registry, hello: Path, tmp_path: Path) -> None:
     cases = "version) echo 20.10;; save) exec cat /dev/zero;; image) exit 1;; *) exit 0"

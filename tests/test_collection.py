@@ -1093,7 +1093,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, deed: Callable[[], obj
 
 
 @pytest.mark.parametrize("stage", [15, 30], ids=["to the trash", "for good"])
-@pytest.mark.parametrize("moment", ["lhub.fetch._lay_out", "lhub.disk.Pen.copy_out", "lhub.fetch._put"])
+@pytest.mark.parametrize("moment", ["lhub.fetch.lay_out", "lhub.disk.Pen.copy_out", "lhub.fetch._put"])
 def test_a_pull_of_a_version_while_it_is_collected_is_whole_or_not_here(
     shelf: Shelf, script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, stage: int
 ) -> None:

@@ -754,7 +754,7 @@ def test_a_deletion_while_a_push_stages_takes_what_stood_and_the_push_makes_it_a
 def test_a_pull_that_has_begun_is_whole_though_the_resource_is_deleted(
     registry: Registry, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meanwhile(monkeypatch, "lhub.fetch._lay_out", lambda: delete(registry))
+    meanwhile(monkeypatch, "lhub.fetch.lay_out", lambda: delete(registry))
     pulled = registry.pull("alice/X", tmp_path / "pulled")
     assert read_tree(Path(pulled.path)) == {".gitignore": b"", "a.txt": b"first"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -113,7 +113,7 @@ class Hearing(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """The next bytes, 0 at the end."""
-        while not select.select([self._stream], [], [], _LOOK)[0]:
+        while not _ready(self._stream):
             self._breathe()
         return os.readv(self._stream.fileno(), [buffer])
 
@@ -127,10 +127,10 @@ def feed(child: subprocess.Popen[bytes], pieces: Iterable[bytes], breathe: Calla
         view = memoryview(piece)
         while view and open_still:
             breathe()
-            readable, writable, _ = select.select([stdout], [stdin], [], _LOOK)
-            if readable and not _take(stdout, heard):
+            ready = _ready(stdout, stdin)
+            if stdout in ready and not _take(stdout, heard):
                 open_still = False
-            if writable:
+            if stdin in ready:
                 try:
                     view = view[os.write(stdin.fileno(), view) :]
                 except BrokenPipeError:  # its words tell why
@@ -140,6 +140,15 @@ def feed(child: subprocess.Popen[bytes], pieces: Iterable[bytes], breathe: Calla
     stdin.close()
     heard += b"\n".join(line.encode() for line in lines(child, breathe))
     return heard.decode(errors="replace").splitlines()
+
+
+def _ready(reading: IO[bytes], writing: IO[bytes] | None = None) -> list[Any]:
+    """Which of these would not wait, after a moment; by epoll or poll, since select(2) knows the first 1,024 only."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(reading, selectors.EVENT_READ)
+        if writing is not None:
+            selector.register(writing, selectors.EVENT_WRITE)
+        return [key.fileobj for key, _ in selector.select(_LOOK)]
 
 
 def _take(stdout: IO[bytes], heard: bytearray) -> bool:
@@ -191,7 +200,7 @@ def lines(child: subprocess.Popen[bytes], breathe: Callable[[], None]) -> Iterat
     stream, left, ended = _stream(child.stdout), b"", 0
     while ended < _AFTER:  # something that it began may hold the pipe for ever
         breathe()
-        if not select.select([stream], [], [], _LOOK)[0]:
+        if not _ready(stream):
             ended += child.poll() is not None
             continue
         piece = os.read(stream.fileno(), 1 << 16)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -39,12 +39,15 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return 127
     try:
-        while child.poll() is None:
-            ready, _, _ = select.select([lifeline, waking], [], [], 1.0)
-            if waking in ready:
-                os.read(waking, 4096)
-            if lifeline in ready and child.poll() is None:
-                sys.exit(143)
+        with selectors.DefaultSelector() as selector:  # select(2) knows the first 1,024 descriptors only
+            selector.register(lifeline, selectors.EVENT_READ)
+            selector.register(waking, selectors.EVENT_READ)
+            while child.poll() is None:
+                ready = [key.fd for key, _ in selector.select(1.0)]
+                if waking in ready:
+                    os.read(waking, 4096)
+                if lifeline in ready and child.poll() is None:
+                    sys.exit(143)
     except SystemExit:
         end_all(child.pid, hearing)
         raise
