@@ -30,11 +30,6 @@ BUILD_ENV = "LHUB_BUILD_ENV_"
 VARIABLE = re.compile(r"[A-Z0-9][A-Z0-9_]*")
 """The name of such a variable (Jina's Hub: capital letters, digits and `_`, not starting with `_`)."""
 
-OTHERS = re.compile(
-    r"(?:LD|DYLD|PYTHON|PIP|LHUB|DOCKER|BUILDAH|CONTAINERS|STORAGE|GIT|SSH)_|PYTHON|(?:PATH|HOME|IFS|ENV|TMPDIR)$"
-)
-"""Names by which the loader, Python, pip, git and engines are told what to do: no variable for requirements has one."""
-
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _LETTERS = _FIRST | frozenset("._-")
 _HEX = frozenset("0123456789abcdef")

@@ -27,7 +27,7 @@ from lhub.index import Known
 from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private
 from lhub.manifest import METADATA
-from lhub.names import OTHERS, VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
+from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE, listed
 from lhub.orders import Arriving, ImageOrder, Order, Planned, Pushed
 from lhub.redaction import Redaction
@@ -308,8 +308,6 @@ def _env_faults(build_env: Mapping[str, str]) -> Iterator[str]:
     for number, (name, value) in enumerate(build_env.items(), 1):
         if not VARIABLE.fullmatch(name):
             yield f"the name of variable {number} of --build-env has other than A-Z, 0-9 and _, or begins with _"
-        elif OTHERS.match(name):
-            yield f"--build-env {name} is a name by which programs themselves are told what to do"
         elif not value:
             yield f"--build-env {name} has an empty value, of which pip makes nothing"
 

@@ -30,7 +30,13 @@ needs_jac = pytest.mark.skipif(
     JAC is None,
     reason="LHUB_TEST_JAC names no Python with docarray 0.33: sh tests/environment.sh jac DIR makes one",
 )
-QUIET = {"JINA_HIDE_SURVEY": "1", "JINA_LOG_LEVEL": "WARNING", "COLUMNS": "200", "SHOW_HUBBLE_HINT": "NEVER"}
+QUIET = {
+    "LHUB_IMAGE": "never",
+    "JINA_HIDE_SURVEY": "1",
+    "JINA_LOG_LEVEL": "WARNING",
+    "COLUMNS": "200",
+    "SHOW_HUBBLE_HINT": "NEVER",
+}
 
 GREETER = '''\
 from jina import Executor, requests

@@ -239,6 +239,7 @@ OUTSIDE_USES = {
     ("installer", "os.environ"): "pip needs the user's: his proxy, his index, his certificates",
     ("imaging", "os.path.realpath"): "a Dockerfile may be named from where the caller stands",
     ("images", "os.environ"): "an engine and pip need the user's: where the daemon is, his proxy, his index",
+    ("images", "os.getenv"): "by which pip asks for the variables of requirements",
     ("images", "sys.argv"): "programs of their own: the keeper of a build, and pip for another machine",
     ("images", "sys.exit"): "as above",
     ("images", "sys.stderr"): "as above",

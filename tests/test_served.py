@@ -154,7 +154,7 @@ def test_what_new_makes_is_pushed_pulled_and_served(shell: Shell) -> None:
 def test_what_new_makes_for_a_namespace_is_served(shell: Shell) -> None:
     shell("login", "alice", check=True)
     shell("new", "--name", "alice/Greeter", "--dockerfile", "cpu", check=True)
-    shell("push", "Greeter", check=True)
+    shell("push", "Greeter", "--image", "never", check=True)
     assert serving(shell, "flow", "jinaai://alice/Greeter", "--", "world") == ["hello, world"]
 
 

@@ -4,6 +4,9 @@ pip's own --platform and --python-version choose wheels, but what a requirement 
 (`; platform_machine == "x86_64"`, `; python_version < "3.11"`) it asks of the Python that it runs in (PEP 508). So that
 one answers as the image's would.
 
+What `--build-env` gave is told to requirements files alone (pip asks `os.getenv` for each `${NAME}` there), so that no
+name among it is an option of pip, of Python or of the loader.
+
 And it runs no program: what has no wheel would be built here, by code of whoever wrote it, with all that this user may.
 """
 
@@ -13,8 +16,24 @@ import os
 import platform
 import runpy
 import sys
+from collections.abc import Callable, Mapping
 
 _PROGRAMS = ("subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "pty.spawn")
+
+
+GIVEN = "LHUB_BUILD_ENV_"
+"""What stands before the name of a variable for requirements in this process's environment."""
+
+
+def only_in_requirements(given: Mapping[str, str]) -> Callable[..., str | None]:
+    """An `os.getenv` that knows these too where pip reads a requirements file."""
+    known = os.getenv
+
+    def getenv(name: str, default: str | None = None) -> str | None:
+        asking = sys._getframe(1).f_globals.get("__name__")
+        return given[name] if asking == "pip._internal.req.req_file" and name in given else known(name, default)
+
+    return getenv
 
 
 def refuse(event: str, words: object) -> None:
@@ -31,6 +50,8 @@ def main(words: list[str]) -> None:
     platform.python_version = lambda: ".".join(parts)
     platform.python_version_tuple = lambda: (parts[0], parts[1], parts[2])
     platform.system = lambda: "Linux"
+    given = {name.removeprefix(GIVEN): os.environ.pop(name) for name in list(os.environ) if name.startswith(GIVEN)}
+    os.getenv = only_in_requirements(given)  # type: ignore[assignment]  # typeshed's has a default of any type
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     sys.argv = ["pip", *rest]
     sys.addaudithook(refuse)
