@@ -90,6 +90,7 @@ def push(
     private: bool = False,
     force_update: str | None = None,
     secret: str | None = None,
+    seal: bool = False,
     message: str = "",
     expect: str | None = None,
     if_absent: bool = False,
@@ -110,7 +111,9 @@ def push(
     `name` of `manifest.yml`). Without `tags` and `protected_tags` the tag is ``latest``; a protected tag never moves
     again. The first push is public unless `private` (or `public=False`, as docarray had it); later ones
     leave the visibility alone unless told.
-    `force_update` and `secret` update a resource without a namespace. `expect` (8 to 64 hex digits) is the version
+    `force_update` and `secret` update a resource without a namespace. `seal`: it is private, and only a key opens it,
+    whoever reads the disk (what is private without a namespace is so too, where lhub[seal] is installed); its secret is
+    told once, as `Pushed.secret`, or is that which is given as `secret`. `expect` (8 to 64 hex digits) is the version
     that the tags must stand at; `if_absent`: they must not stand. `build_env` are the variables that the requirements
     use as ``${NAME}``, by name; their values are kept nowhere.
 
@@ -124,11 +127,13 @@ def push(
     ``linux/amd64``; `base` is the reference of a base: who names one of these wants an image (``always``). `no_cache`
     builds all anew. The source is published first.
 
-    Returns a `Pushed` with name, uri, version, tags, protected_tags, visibility, new, task_id, secret, path, image.
+    Returns a `Pushed` with name, uri, version, tags, protected_tags, visibility, new, task_id, secret, path, image,
+    sealed.
 
     Raises UsageError (2) with every fault of the folder or the call, Denied (4) for another's namespace, Conflict (5)
     for a protected tag, a standing name or a failed `expect`, LockTimeout (7), LhubError (1) for a full disk or a
-    folder that changed meanwhile, ToolMissing (9) where an image must be built and nothing can. After any of them the
+    folder that changed meanwhile, ToolMissing (9) where an image must be built and nothing can, or something be sealed
+    without the library for it. After any of them the
     tags are what they were. A BuildFailed (8) is of the image alone: its `pushed` tells what was published.
     """
     import lhub.door as door
@@ -142,6 +147,7 @@ def push(
         private=private,
         force_update=force_update,
         secret=secret,
+        seal=seal,
         message=message,
         expect=expect,
         if_absent=if_absent,

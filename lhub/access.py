@@ -38,7 +38,8 @@ class Place:
 
     `namespace` is None without one; `own`: it is the caller's namespace or his team's; `stands`: something has
     been pushed there; `maker`: the caller made the resource or owns its namespace; `secret`: how the secret that
-    was given compares with the one that stands (None: none was given).
+    was given compares with the one that stands (None: none was given); `keyless`: nothing proves who may update it;
+    `reader`: it is sealed, for the caller too.
     """
 
     resource: str
@@ -50,6 +51,7 @@ class Place:
     kind: str = "executor"
     secret: bool | None = None
     keyless: bool = False
+    reader: bool = False
 
     @property
     def name(self) -> str:
@@ -70,7 +72,7 @@ def may_see(place: Place) -> bool:
     """Whether a resource that stands is visible to the caller at all."""
     if not place.private:
         return True
-    return place.own if place.namespace else place.secret is True
+    return place.own or place.reader if place.namespace else place.secret is True
 
 
 def absent(name: str, *, caller: str | None = None) -> NotFound:

@@ -173,7 +173,7 @@ def _told(path: str) -> tuple[Form, Mapping[str, Any]]:
 class _Adopted:
     """A parcel of one version, from files in a cache; its old tag names it, and `latest`, for who gives no tag."""
 
-    namespace, verifier = None, None
+    namespace, verifier, seal = None, None, None
     private, pins = False, frozenset[str]()
 
     def __init__(

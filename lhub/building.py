@@ -8,10 +8,12 @@ one rename under the lock.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
+from typing import cast
 
 from lhub.access import Place
 from lhub.builds import Cancelled, Task
@@ -24,17 +26,19 @@ from lhub.images.engines import LOCAL, Build, Engine, local_name
 from lhub.images.leaks import Secrets, refuse_short
 from lhub.images.making import Known, Making
 from lhub.images.oci import BUILDER, IMAGE, MADE_OF, Image, Layout, Platform, choose, faults, here, to_json
+from lhub.images.sealed import notes, seal_layout
 from lhub.images.tars import loadable
 from lhub.imaging import DOCKERFILE, HUBS, Way, Wish, check, find_way, ground_of, own_bases
 from lhub.kinds.requirements import FILE
 from lhub.layout import Modes, image_of
 from lhub.names import LATEST, Ref, parse_ref
-from lhub.opening import listed, read_small
+from lhub.opening import listed, read_open, read_small
 from lhub.orders import ImageCancelled, ImageFailed, Pushed
 from lhub.redaction import Redaction
+from lhub.sealing import Lock, Unsealed
 from lhub.session import Session
 from lhub.staging import staging
-from lhub.store import Resource
+from lhub.store import Resource, Version
 
 _INTERRUPTED = 130
 _LARGEST = 1 << 20
@@ -63,12 +67,12 @@ class Imaging:
             way = find_way(session, wish, place.namespace, dockerfile)
         return cls(session=session, wish=wish, resource=resource, place=place, dockerfile=dockerfile, way=way)
 
-    def build(self, pushed: Pushed, task: Task) -> None:
-        """Build it, if there is a way; ImageFailed tells of what was published already."""
+    def build(self, pushed: Pushed, task: Task, lock: Lock | None) -> None:
+        """Build it, if there is a way; ImageFailed tells of what was published already. `lock` seals it too."""
         try:
             way = self.way or self._found()
             if way is not None:
-                self._build(pushed, task, way)
+                self._build(pushed, task, way, lock)
         except (Exception, KeyboardInterrupt) as error:  # whatever it is: the secret of a first push is told once
             raise self._failed(pushed, error) from error
 
@@ -83,7 +87,7 @@ class Imaging:
             return None
         return way
 
-    def _build(self, pushed: Pushed, task: Task, way: Way) -> None:
+    def _build(self, pushed: Pushed, task: Task, way: Way, lock: Lock | None) -> None:
         work = Built(
             session=self.session,
             resource=self.resource,
@@ -92,6 +96,7 @@ class Imaging:
             version=pushed.version or "",
             variables=self.wish.variables,
             task=task,
+            lock=lock,
         )
         build(work, way)
 
@@ -120,7 +125,10 @@ def _why(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """Of what an image is built, and with what: the published version, the variables, the task that tells."""
+    """Of what an image is built, and with what: the published version, the variables, the task that tells.
+
+    `lock` opens a version that is sealed, and seals its image.
+    """
 
     session: Session
     resource: Resource
@@ -129,6 +137,7 @@ class Built:
     version: str
     variables: Mapping[str, str]
     task: Task
+    lock: Lock | None
     scratch: str = ""
 
     @property
@@ -146,10 +155,26 @@ class Built:
         pen = self.session.pen
         pen.make_new(scratch)
         pen.make_new(f"{scratch}/files")
-        with self.resource.opened(self.version) as version:
+        with self.opened() as version:
             lay_out(pen, version, f"{scratch}/files")
         self.say(f"verified every byte of {ref}")
         return replace(self, scratch=scratch)
+
+    @contextmanager
+    def opened(self) -> Iterator[Version]:
+        """The published version."""
+        with self.resource.opened(self.version) as version:
+            yield version if self.lock is None else Unsealed(version, lambda: cast("Lock", self.lock))
+
+    def text(self, path: str) -> str:
+        """A text among its files; empty where it is none of them."""
+        if self.scratch:
+            return _read(f"{self.folder}/{path}")
+        with self.opened() as version:
+            if path not in version.sums():
+                return ""
+            with version.file(path) as descriptor:
+                return _decoded(read_open(descriptor, path, limit=_LARGEST), path)
 
 
 def build(work: Built, way: Way) -> bool:
@@ -168,6 +193,8 @@ def build(work: Built, way: Way) -> bool:
             _tell_missing(here_it_is, way)
             making.name(images, made_of=made_of, builder=way.builder)
             _see_layout(making)
+            if work.lock is not None:
+                seal_layout(stage, work.lock.recipients, work.task.breathe)
             layout = stage.finish_layout()
             with change(work.resource, work.modes, me) as locked:
                 work.task.breathe(at_once=True)
@@ -233,17 +260,27 @@ def _stands(work: Built, way: Way, made_of: str) -> bool:
     folder = work.resource.image(work.version)
     if folder is None:
         return False
-    layout = Layout(folder)
     try:
-        if not all(os.path.isfile(layout.blob(blob.digest)) for image in layout.images() for blob in image.blobs):
-            return False
-        same = layout.note(MADE_OF) == made_of and (not way.exact or layout.note(BUILDER) == way.builder)
-    except (Corrupt, OSError):
+        noted = _notes(folder, work.lock)
+    except (LhubError, OSError):
         return False
+    if noted is None:
+        return False
+    same = noted[0] == made_of and (not way.exact or noted[1] == way.builder)
     if not way.no_cache and (same or way.gentle):
         return True
     _refuse_replacing(work.resource, work.version)
     return False
+
+
+def _notes(folder: str, lock: Lock | None) -> tuple[str | None, str | None] | None:
+    """By what an image was made, and by which builder; None where a blob of it is missing."""
+    if lock is not None:
+        return notes(folder, lock.keys)
+    layout = Layout(folder)
+    if not all(os.path.isfile(layout.blob(blob.digest)) for image in layout.images() for blob in image.blobs):
+        return None
+    return layout.note(MADE_OF), layout.note(BUILDER)
 
 
 def known_layouts(resource: Resource) -> list[Layout]:
@@ -264,7 +301,7 @@ def _one(work: Built, way: Way, making: Making, platform: Platform | None) -> Im
     if way.engine is not None:
         return _by_engine(work, way, way.engine, making, platform)
     assert way.ground is not None  # noqa: S101 (find_way saw to it)
-    known = (list) if way.no_cache else partial(known_layouts, work.resource)
+    known = (list) if way.no_cache or work.lock else partial(known_layouts, work.resource)
     source = Source(version=work.version, folder=work.folder, known=known, scratch=work.scratch)
     watch = Watch(say=work.say, breathe=work.task.breathe)
     return assemble(making, source, way.ground, platform or here(), work.variables, watch)
@@ -306,9 +343,9 @@ def _text(work: Built, way: Way) -> str:
     """The Dockerfile that is carried out."""
     if way.dockerfile is None:
         base = _local(way.ground.name) if way.ground else HUBS
-        text = generated(base, os.listdir(work.folder), _read(f"{work.folder}/{FILE}"))
+        text = generated(base, os.listdir(work.folder), work.text(FILE))
     else:
-        text = _read(f"{work.folder}/{way.dockerfile}")
+        text = work.text(way.dockerfile)
     if hidden := hidden_images(text):
         raise BuildFailed(
             f"{way.dockerfile} names an image in a way that cannot be looked through: {hidden}",
@@ -326,9 +363,14 @@ def _text(work: Built, way: Way) -> str:
 
 def _read(path: str) -> str:
     try:
-        return read_small(path, limit=_LARGEST).decode()
+        return _decoded(read_small(path, limit=_LARGEST), path)
     except FileNotFoundError:
         return ""
+
+
+def _decoded(text: bytes, path: str) -> str:
+    try:
+        return text.decode()
     except UnicodeDecodeError:
         raise BuildFailed(f"{os.path.basename(path)} is not UTF-8", hint="write it as UTF-8") from None
 
@@ -344,8 +386,7 @@ def _local(name: str) -> str:
 
 def _named_bases(work: Built, way: Way) -> list[Ref]:
     """The bases of the registry that a Dockerfile names, as `lhub.local/NAMESPACE/NAME:TAG`."""
-    folder = work.folder if work.scratch else work.resource.folder.version(work.version).files
-    text = _read(f"{folder}/{way.dockerfile}") if way.dockerfile else ""
+    text = work.text(way.dockerfile) if way.dockerfile else ""
     told = [each.removeprefix(f"{LOCAL}/") for each in bases(text) if each.startswith(f"{LOCAL}/")]
     return [parse_ref(each) for each in told]
 

@@ -28,6 +28,7 @@ from lhub.manifest import HUGE, LARGE, SMALL, read_format, read_kind, read_manif
 from lhub.names import UNNAMED, is_inside, is_tag
 from lhub.opening import digest_text, open_file, read_at
 from lhub.parcel import parcel_name
+from lhub.seals import Seal
 from lhub.staging import Opener, Staged, known
 from lhub.store import Resource
 from lhub.tree import File, read_sums
@@ -251,6 +252,15 @@ class Bundled:
         """Whether its folder is closed to others; one that the bundle does not have is taken for closed."""
         folder = self.bundle.members.get(self.place.path)
         return folder is None or is_private(folder.mode)
+
+    @property
+    def seal(self) -> bytes | None:
+        """The document of its seal; Corrupt for one that no push wrote."""
+        if self.place.seal not in self.bundle.members:
+            return None
+        text = self._read(self.place.seal, SMALL)
+        Seal.read(text, f"seal.yaml of {self.name} in {self.bundle.path}")
+        return text
 
     def _read(self, name: str, limit: int) -> bytes:
         if name not in self.bundle.members:

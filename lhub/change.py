@@ -30,6 +30,7 @@ from lhub.layout import (
     ResourceFolder,
     going,
     is_private,
+    is_sealed,
     is_version,
     link_to,
     trash_name,
@@ -67,20 +68,23 @@ class Writer:
         return f"{self.name} ({self.address}, process {os.getpid()}) since {timestamp(self.clock())}"
 
 
-def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, uid: int, private: bool) -> bool:
-    """Make the folders of a resource with their final modes; False when the resource's own stood already."""
+def prepare(pen: Pen, place: ResourceFolder, modes: Modes, *, uid: int, mode: int) -> bool:
+    """Make the folders of a resource with their final modes; False when the resource's own stood already.
+
+    Of what is sealed the logs of its tasks, which name what is in it, are closed to others.
+    """
     try:
-        made = pen.make_folder(place.path, modes.private if private else modes.public)
+        made = pen.make_folder(place.path, mode)
     except PermissionError:
         raise Denied(f"{place.path} may not be made by you", hint="its namespace's owner decides who may") from None
     if made:
         pen.sync_folder(os.path.dirname(place.path))
     else:
         _see_own(place.path, modes, uid)
-    if private and made:
+    if made and is_private(mode):
         see_private(place.path)
-    stores = [place.inside, place.versions, place.builds, place.history, *place.stores]
-    pen.make_folders(stores, modes.inner)
+    pen.make_folders([place.inside, place.versions, place.history, *place.stores], modes.inner)
+    pen.make_folders([place.builds], modes.private if is_sealed(mode) else modes.inner)
     return made
 
 
@@ -495,6 +499,11 @@ class Change:
     def keep_secret(self, verifier: bytes) -> None:
         """Keep the verifier of a new resource's secret, readable by its maker alone; a dead first push's gives way."""
         self.pen.replace(self.place.secret, verifier, 0o600, scratch=f"{self.scratch}.file")
+
+    def keep_seal(self, text: bytes) -> None:
+        """Put a seal in its place, durable before anything is named that only it opens."""
+        self.pen.replace(self.place.seal, text, self.modes.file, scratch=f"{self.scratch}.file")
+        self.pen.sync_folder(self.place.inside)
 
 
 def see_expected(name: str, links: Links, tags: tuple[str, ...], version: str) -> None:

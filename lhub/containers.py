@@ -16,6 +16,7 @@ from lhub.fetch import Pulled, new_file, refuse_inside
 from lhub.images.base import BaseImage
 from lhub.images.engines import RUNNERS, Engine, asked, find, local_name, missing
 from lhub.images.oci import Image, Layout, Platform, choose, here, parse_platform
+from lhub.images.sealed import Opened, is_sealed
 from lhub.images.tars import loadable
 from lhub.imaging import ground_of, own_bases
 from lhub.names import LATEST, Ref
@@ -35,6 +36,8 @@ class Container:
     version: str
     layout: Layout
     images: tuple[Image, ...]
+    opened: Opened | None = None
+    """What keeps the layout of a sealed version in the clear."""
 
     @property
     def name(self) -> str:
@@ -51,7 +54,7 @@ class Container:
             "ref": str(replace(self.ref, docker=True)),
             "name": f"docker://{self.name}",
             "version": self.version,
-            "layout": self.layout.folder,
+            "layout": None if self.opened else self.layout.folder,
             "images": [_image_dict(image) for image in self.images],
         }
 
@@ -76,8 +79,10 @@ def container(session: Session, ref: Ref) -> Container:
     resource, version = session.find(plain)
     refresh(resource.folder.images)
     if folder := resource.image(version):
-        layout = Layout(folder)
-        return Container(ref=plain, resource=resource, version=version, layout=layout, images=layout.images())
+        opened = Opened(folder, session.locked(resource, ref.secret).keys, session.pen) if is_sealed(folder) else None
+        layout = opened.layout if opened else Layout(folder)
+        found = Container(ref=plain, resource=resource, version=version, layout=layout, images=layout.images())
+        return replace(found, opened=opened)
     if (kind := resource.kind()) != "executor":
         raise NotFound(f"{plain} holds {kind}: only an Executor has a container image", hint=f"lhub pull {plain}")
     own = session.keeps(ref.namespace, resource)

@@ -19,16 +19,17 @@ from dataclasses import dataclass, field, replace
 from lhub.moments import timestamp
 from lhub.tags import Tag
 
-ACTIONS = ("push", "tag", "untag", "protect", "rollback", "visibility", "delete", "restore", "rename", "import")
+ACTIONS = ("push", "tag", "untag", "protect", "rollback", "visibility", "delete", "restore", "rename", "import",
+           "share", "unshare")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One change as the diary tells it.
 
-    `action` is one of push, tag, untag, protect, rollback, visibility, delete, restore, rename, import; `name` and
-    `address` are who, `when` is in seconds; `tags` were moved to `version`, `protected` of them pinned, `untagged`
-    removed; `visibility` is set where it changed; `late`: written by a later writer, from the links.
+    `action` is one of `ACTIONS`; `name` and `address` are who, `when` is in seconds; `tags` were moved to `version`,
+    `protected` of them pinned, `untagged` removed; `visibility` is set where it changed; `late`: written by a later
+    writer, from the links.
     """
 
     action: str

@@ -38,8 +38,8 @@ from lhub.layout import (
     TRASH,
     Modes,
     is_gone,
-    is_private,
     is_version,
+    kept,
     link_to,
     seen_note,
     trashed,
@@ -469,7 +469,7 @@ def _of_the_team(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
     folder = resource.folder
     status = resource.status()
     if status is not None:
-        yield folder.path, modes.private if is_private(status.st_mode) else modes.public
+        yield folder.path, kept(status.st_mode, modes)
     yield folder.inside, modes.inner
     yield folder.lock, modes.lock
     for entry in _below(folder.inside):
@@ -519,7 +519,7 @@ def _writable(session: Session, path: str, forbidden: int) -> Iterator[_Found]:
 def _exact(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
     status = resource.status()
     if status is not None:
-        yield resource.folder.path, modes.private if is_private(status.st_mode) else modes.public
+        yield resource.folder.path, kept(status.st_mode, modes)
     yield resource.folder.lock, modes.lock
     yield resource.folder.secret, 0o600
 
@@ -541,7 +541,7 @@ def _own_names(resource: Resource) -> tuple[str, ...]:
     """What lhub makes in a resource's own folder."""
     folder = resource.folder
     made = (folder.versions, folder.history, folder.recorded, folder.builds, folder.secret, folder.lock, folder.damaged)
-    return (*made, folder.images)
+    return (*made, folder.images, folder.seal)
 
 
 def _mode(path: str) -> int | None:

@@ -2,7 +2,8 @@
 
 `LHUB_HOME` (default ``~/.lhub``) holds the login and a disposable index; `LHUB_ROOT` (default ``registry`` in
 it) is the registry, or several with ``:`` between them: a reference is looked up in that order, a push goes to the
-first. `LHUB_IMAGE` (auto, never) says whether a push builds an image where nothing else does.
+first. `LHUB_IMAGE` (auto, never) says whether a push builds an image where nothing else does, `LHUB_SECRET` is the
+secret of what is sealed, or of what has no namespace.
 
 >>> here(root="/srv/registry", environment={"LHUB_HOME": "/nowhere"}).session.root
 '/srv/registry'
@@ -96,6 +97,8 @@ def here(
         index=f"{own}/index",
         mounts=recall_mounts(own),
         on_mount=partial(_keep_mount, own),
+        home=own,
+        secret=environment.get("LHUB_SECRET") or None,
     )
 
 

@@ -105,7 +105,7 @@ def export(sessions: Sequence[Session], refs: Sequence[Ref], path: str, *, since
     parcels, have = [], {}
     for ref in dict.fromkeys(refs):
         parcel, digests = first_of(sessions, ref, partial(_parcel, ref=ref, since=since))
-        if parcel.namespace is None and parcel.private:
+        if parcel.namespace is None and parcel.private and parcel.seal is None:
             raise Denied(
                 f"{ref.name} is private by its secret, which no bundle carries",
                 hint="lhub copy takes it to another registry",
@@ -273,6 +273,7 @@ class _Receiver:
                 f"{self.name} holds {place.kind}, what comes is {parcel.kind}", hint="--as NAMESPACE keeps them apart"
             )
         self._refuse_opening(place)
+        self._refuse_seal()
         self._refuse_tags()
         for version in parcel.versions():
             self.wanted[version] = self._resolved(parcel.staged(version))
@@ -294,11 +295,28 @@ class _Receiver:
                 raise error if not isinstance(error, Denied) else self._denied(error)
         elif self.stands and not (place.maker and (self._same_secret() or self._fits())):
             raise Conflict(f"{self.name} stands already, and is never updated so", hint="--as NAMESPACE takes it there")
-        elif self.parcel.private and self.parcel.verifier is None and not self.stands:
+        elif self.parcel.private and self._keyless() and not self.stands:
             raise Denied(f"{self.name} is private by a secret that did not come along", hint="--as NAMESPACE takes it")
+
+    def _keyless(self) -> bool:
+        return self.parcel.verifier is None and self.parcel.seal is None
+
+    def _refuse_seal(self) -> None:
+        """What is sealed for somebody joins only what is sealed by the same document."""
+        if self.stands and self.resource.seal_text() != self.parcel.seal:
+            what = (
+                "is sealed otherwise"
+                if self.parcel.seal and self.resource.seal_text()
+                else "is sealed on one side only"
+            )
+            raise Conflict(
+                f"{self.name} stands here, and {what}", hint="import it under another name, or delete this one"
+            )
 
     def _same_secret(self) -> bool:
         """Whether the verifier that came along is the one that stands: made from one secret, with one salt."""
+        if self.parcel.seal is not None:
+            return self.parcel.seal == self.resource.seal_text()
         with suppress(OSError, LhubError):
             return self.parcel.verifier == read_small(self.resource.folder.secret, limit=SMALL)
         return False
@@ -374,6 +392,8 @@ class _Receiver:
         with session.changing(self.resource, self.namespace) as locked:
             if self.parcel.verifier and self.namespace is None and not self.stands:
                 locked.keep_secret(self.parcel.verifier)
+            if self.parcel.seal and not self.stands:
+                locked.keep_seal(self.parcel.seal)
             locked.fix_kind(self.parcel.kind)
             moved = self._tags(locked)
         with suppress(OSError):
@@ -388,10 +408,13 @@ class _Receiver:
         if place.stands and not self.stands:
             self.refuse()  # again: it came while this was verified
         self._refuse_opening(place)
+        self._refuse_seal()
         if not place.stands and place.private != private and self.resource.status():
             clear_leftover(session, self.namespace, self.resource)  # of another privacy: not to be opened, nor filled
         modes = session.modes(self.namespace)
-        prepare(session.pen, self.resource.folder, modes, uid=session.uid, private=private and not self.stands)
+        closed = modes.sealed if self.parcel.seal else modes.private
+        mode = closed if private and not self.stands else modes.public
+        prepare(session.pen, self.resource.folder, modes, uid=session.uid, mode=mode)
         if private:
             see_private(self.resource.folder.path)
 

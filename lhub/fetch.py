@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING, cast
 
 from lhub.disk import NO_LINKS, TAKEN, Pen, sync_descriptor
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
@@ -21,6 +21,9 @@ from lhub.names import Ref
 from lhub.opening import GONE, free_bytes, is_folder
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
+
+if TYPE_CHECKING:
+    from lhub.sealing import Unsealed
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst", ".gzip", ".lzma", ".lz4", ".zlib"})
@@ -131,10 +134,12 @@ def beside(pen: Pen, path: str, unique: str) -> Iterator[str]:
 
 def lay_out(pen: Pen, version: Version, folder: str) -> None:
     """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
+    if version.stored is not None:
+        _lay_out_unsealed(pen, cast("Unsealed", version), folder)
+        return
     sums = version.sums()
     left = version.manifest().bytes
-    if left > free_bytes(folder):  # before a byte is copied: a publisher may say a terabyte
-        raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")
+    _see_room(version, folder)
     made, executable = {folder}, frozenset(version.manifest().executable)
     for path, digest in sums.items():
         parent = os.path.dirname(f"{folder}/{path}")
@@ -150,6 +155,25 @@ def lay_out(pen: Pen, version: Version, folder: str) -> None:
                     f"{path} of {version.where} is not what was published",
                     hint=DAMAGED,
                 )
+
+
+def _see_room(version: Version, folder: str) -> None:
+    """Refuse before a byte is copied what has no room: a publisher may say a terabyte."""
+    size = version.manifest().bytes
+    if size > free_bytes(folder):
+        raise LhubError(f"{version.where} has {size} bytes, there is no room for them at {os.path.dirname(folder)}")
+
+
+def _lay_out_unsealed(pen: Pen, version: Unsealed, folder: str) -> None:
+    """Write every file as it is opened; it is verified as it comes, and once more with the last that it was whole."""
+    _see_room(version, folder)
+    made, executable = {folder}, frozenset(version.manifest().executable)
+    for path, _, pieces in version.entries():
+        parent = os.path.dirname(f"{folder}/{path}")
+        if parent not in made:
+            pen.make_way(parent)
+            made.add(parent)
+        pen.write_out(pieces, f"{folder}/{path}", 0o777 if path in executable else 0o666)
 
 
 @contextmanager

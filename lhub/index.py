@@ -33,7 +33,8 @@ class Known(NamedTuple):
     def of(cls, manifest: Manifest) -> Known:
         """What a manifest tells."""
         length = manifest.about.get("length") if manifest.kind == "docarray" else None
-        return cls(manifest.kind, manifest.bytes, length if type(length) is int and length >= 0 else None)
+        size = manifest.sealed.bytes if manifest.sealed else manifest.bytes
+        return cls(manifest.kind, size, length if type(length) is int and length >= 0 else None)
 
 
 class Index:

@@ -17,6 +17,7 @@ from lhub.names import UNNAMED, is_name, is_space
 
 PIN = ".protected."
 REGISTRY_FILE, NAMESPACE_FILE, RESOURCE_FILE = "registry.yaml", "namespace.yaml", "resource.yaml"
+SEAL_FILE = "seal.yaml"
 TOKENS_FILE = ".tokens.yaml"
 TOKENS_ASIDE = (".tokens.lock", ".tokens.new")
 BASE = "base"
@@ -33,6 +34,7 @@ _LINK = ".lhub/versions/"
 _TRASH, _SEEN, _GONE, _OLD = ".trash.", ".seen.", ".gone.", ".old."
 TRASH = ".trash"
 """Deleted resources lie in this folder of their namespace."""
+_STICKY = 0o1000
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -41,6 +43,7 @@ class Modes(NamedTuple):
 
     public: int
     private: int
+    sealed: int
     inner: int
     file: int
     lock: int
@@ -48,8 +51,8 @@ class Modes(NamedTuple):
 
 SHARED_ROOT, TEAM_SPACE = 0o1777, 0o3775
 """The modes of a root that every user may make namespaces in, and of a folder that is one group's."""
-ONE_PERSON = Modes(public=0o755, private=0o700, inner=0o755, file=0o644, lock=0o600)
-TEAM = Modes(public=0o2775, private=0o2770, inner=0o2775, file=0o664, lock=0o660)
+ONE_PERSON = Modes(public=0o755, private=0o700, sealed=0o1755, inner=0o755, file=0o644, lock=0o600)
+TEAM = Modes(public=0o2775, private=0o2770, sealed=0o2770, inner=0o2775, file=0o664, lock=0o660)
 STAGING, VERSION_FOLDER, PAYLOAD, EXECUTABLE = 0o700, 0o555, 0o444, 0o555
 
 
@@ -59,8 +62,20 @@ def modes_of(namespace_mode: int) -> Modes:
 
 
 def is_private(resource_mode: int) -> bool:
-    """A resource's mode is its visibility."""
-    return not resource_mode & 0o005
+    """A resource's mode is its visibility: private is what others cannot read, or what is sealed."""
+    return not resource_mode & 0o005 or is_sealed(resource_mode)
+
+
+def is_sealed(resource_mode: int) -> bool:
+    """Private by a key: everybody may read the bytes, and the folder's sticky bit says that only a key opens them."""
+    return bool(resource_mode & _STICKY)
+
+
+def kept(resource_mode: int, modes: Modes) -> int:
+    """What the mode of a resource's folder should be, by what it says of its visibility."""
+    if is_sealed(resource_mode):
+        return modes.sealed
+    return modes.private if is_private(resource_mode) else modes.public
 
 
 class _Folder:
@@ -257,6 +272,11 @@ class ResourceFolder(_Folder):
     def secret(self) -> str:
         """The verifier of the secret of a resource without a namespace."""
         return f"{self.path}/.lhub/secret"
+
+    @property
+    def seal(self) -> str:
+        """seal.yaml: for whom its versions are sealed, where they are."""
+        return f"{self.path}/.lhub/{SEAL_FILE}"
 
     @property
     def lock(self) -> str:

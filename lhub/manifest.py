@@ -44,11 +44,27 @@ _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """What a sealed version tells of its content: how many files and bytes, and the mark of `lhub.seals`."""
+
+    count: int
+    bytes: int
+    mark: str
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], where: str) -> Sealed:
+        """The value of a read document; raises Corrupt."""
+        count, size = _natural(document, "sealed.count", where), _natural(document, "sealed.bytes", where)
+        return cls(count=count, bytes=size, mark=_digest(document, "sealed.mark", where))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a version is: content only, no time, no user, no parent.
 
     `about` is what the kind knows (for an Executor its name and description); `count` and `bytes` are of the
-    payload; `sums` is the SHA-256 of SHA256SUMS; `executable` are the paths that may be executed.
+    payload; `sums` is the SHA-256 of SHA256SUMS; `executable` are the paths that may be executed. Of a sealed version,
+    whose payload is one file that only a key opens, `sealed` tells what may be told of the content.
     """
 
     kind: str
@@ -57,12 +73,16 @@ class Manifest:
     sums: str
     executable: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    sealed: Sealed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document, its keys in the order of FORMAT.md."""
         document: dict[str, Any] = {"format": FORMAT, "kind": self.kind}
         if self.about:
             document["about"] = dict(self.about)
+        if self.sealed is not None:
+            told = self.sealed
+            document["sealed"] = {"count": told.count, "bytes": told.bytes, "mark": told.mark}
         document["files"] = {"count": self.count, "bytes": self.bytes, "sha256sums": self.sums}
         document["executable"] = list(self.executable)
         return document
@@ -77,6 +97,7 @@ class Manifest:
         about = document.get("about", {})
         if not isinstance(about, dict):
             raise Corrupt(f"{where}: about is not a mapping")
+        sealed = _field(document, "sealed", dict, where) if "sealed" in document else None
         for index, path in enumerate(executable):
             if not isinstance(path, str):
                 raise Corrupt(f"{where}: executable.{index} is not a text")
@@ -87,6 +108,7 @@ class Manifest:
             sums=_digest(files, "files.sha256sums", where),
             executable=tuple(executable),
             about=about,
+            sealed=None if sealed is None else Sealed.from_dict(sealed, where),
         )
 
     def to_text(self) -> str:
@@ -94,10 +116,16 @@ class Manifest:
         return to_yaml(self.to_dict())
 
 
-def manifest_of(tree: Tree, kind: str, about: Mapping[str, Any], sums: str) -> Manifest:
+def manifest_of(tree: Tree, kind: str, about: Mapping[str, Any], sums: str, sealed: Sealed | None = None) -> Manifest:
     """The manifest of a tree whose SHA256SUMS has the digest `sums`."""
     return Manifest(
-        kind=kind, count=len(tree.files), bytes=tree.bytes, sums=sums, executable=tree.executable, about=about
+        kind=kind,
+        count=len(tree.files),
+        bytes=tree.bytes,
+        sums=sums,
+        executable=tree.executable,
+        about=about,
+        sealed=sealed,
     )
 
 
@@ -125,9 +153,13 @@ def read_kind(text: bytes, where: str) -> str:
     return _known_kind(document, where)
 
 
-def format_text(*, require_mount: bool = False) -> str:
-    """The text of registry.yaml (of a registry that must lie on a mount, if so asked) and namespace.yaml."""
-    return to_yaml({"format": FORMAT} | ({"require_mount": True} if require_mount else {}))
+def format_text(*, require_mount: bool = False, recipient: str | None = None) -> str:
+    """The text of registry.yaml (of a registry that must lie on a mount, if so asked) and namespace.yaml.
+
+    A namespace tells the `recipient` by which others seal for it, if it has one.
+    """
+    document: dict[str, Any] = {"format": FORMAT} | ({"require_mount": True} if require_mount else {})
+    return to_yaml(document | ({"recipient": recipient} if recipient else {}))
 
 
 def read_format(text: bytes, where: str) -> bool:
@@ -135,6 +167,14 @@ def read_format(text: bytes, where: str) -> bool:
     document = read_yaml(text, where)
     check_format(document, where)
     return document.get("require_mount") is True
+
+
+def read_recipient(text: bytes, where: str) -> str | None:
+    """The recipient that a namespace.yaml tells; raises Corrupt."""
+    document = read_yaml(text, where)
+    check_format(document, where)
+    recipient = document.get("recipient")
+    return recipient if isinstance(recipient, str) else None
 
 
 def check_format(document: Mapping[str, Any], where: str) -> None:

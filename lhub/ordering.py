@@ -115,10 +115,11 @@ def _levels(text: str) -> int:
     return deepest
 
 
-def visibility(public: bool | None, private: bool) -> str | None:
+def visibility(public: bool | None, private: bool, *, seal: bool = False) -> str | None:
     """What a push says of it; None: what it was, public at first."""
-    if public and private:
-        raise UsageError("--public and --private exclude each other", hint="give one of them, or none")
-    if private or public is False:  # as docarray's own push understood it
+    if public and (private or seal):
+        other = "--private" if private else "--seal"
+        raise UsageError(f"--public and {other} exclude each other", hint="give one of them, or none")
+    if private or seal or public is False:  # as docarray's own push understood it
         return "private"
     return "public" if public else None

@@ -56,9 +56,9 @@ class Order:
     """What a pusher asks for, as he said it; `build_env` holds what nobody may read, `telling` is told each event.
 
     `arriving` is what is pushed where there is no folder or file at `path`; `given` is the SHA-256 of a file there
-    that may be kept as it is, by a second name; `whole`: nothing of the folder is left out by an ignore list;
-    `metadata` is what else the manifest tells, as JSON; `kind` is what it must turn out to be; `image` is
-    None where none is to be built.
+    that may be kept as it is, by a second name; `seal`: only a key shall open it; `whole`: nothing of the folder is
+    left out by an ignore list; `metadata` is what else the manifest tells, as JSON; `kind` is what it must turn out to
+    be; `image` is None where none is to be built.
     """
 
     path: str
@@ -68,6 +68,7 @@ class Order:
     visibility: str | None = None
     force_update: str | None = None
     secret: str | None = field(default=None, repr=False)
+    seal: bool = False
     message: str = ""
     expect: str | None = None
     if_absent: bool = False
@@ -94,9 +95,9 @@ class Pushed:
     `name` is ``alice/X``, `kind` what it holds; `uri` the reference to pull it by; `version` 64 hex digits; `tags`
     those this push named, `protected_tags` the protected of them; `visibility` ``public`` or ``private``; `new`: this
     content was not there before; `task_id` 24 hex digits; `secret` is given once, at the first push without a
-    namespace; `path` is the immutable folder; `image` the reference of its container image, where it has one;
-    `warnings` are sentences about what did not work but lost nothing. Of a push that goes on by itself `version`, `new`
-    and `path` are None: its task tells them.
+    namespace and of what is sealed; `path` is the immutable folder, None of what is `sealed`; `image` the reference of
+    its container image, where it has one; `warnings` are sentences about what did not work but lost nothing. Of a push
+    that goes on by itself `version`, `new` and `path` are None: its task tells them.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Pushed:
     path: str | None
     secret: str | None = None
     image: str | None = None
+    sealed: bool = False
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -130,7 +132,8 @@ class Pushed:
             "secret": self.secret,
             "path": self.path,
         }
-        return told | ({"image": self.image} if self.image else {})
+        told |= {"image": self.image} if self.image else {}
+        return told | ({"sealed": True} if self.sealed else {})
 
 
 class ImageFailed(BuildFailed):
@@ -149,12 +152,13 @@ class ImageCancelled(ImageFailed, Cancelled):
 class Planned:
     """What a push would do: `files` are its paths and bytes, `gained` sentences about what lhub adds, `ignored` paths.
 
-    `version` is the id that it would have, `new` whether it would be a new one of the resource.
+    `version` is the id that it would have (None: what is sealed anew has none before), `new` whether it would be a new
+    one of the resource.
     """
 
     name: str
     kind: str
-    version: str
+    version: str | None
     new: bool
     visibility: str
     tags: tuple[str, ...]

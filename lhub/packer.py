@@ -63,10 +63,13 @@ class _Packer:
             self.written.spaces.add(self.space)
             self.folder(self.space, 0o755)
             _add_bytes(self.tar, f"{self.space}/namespace.yaml", format_text().encode())
-        self.folder(self.place.path, ONE_PERSON.private if self.parcel.private else ONE_PERSON.public)
+        closed = ONE_PERSON.sealed if self.parcel.seal else ONE_PERSON.private
+        self.folder(self.place.path, closed if self.parcel.private else ONE_PERSON.public)
         _add_bytes(self.tar, self.place.file, resource_text(self.parcel.kind).encode())
         for folder in (self.place.inside, self.place.versions, self.place.history, *self.place.stores):
             self.folder(folder, ONE_PERSON.inner)
+        if self.parcel.seal:
+            _add_bytes(self.tar, self.place.seal, self.parcel.seal)
         for version in self.parcel.versions():
             self.version(version)
         self.links()

@@ -59,6 +59,10 @@ class Parcel(Protocol):
     def verifier(self) -> bytes | None:
         """The verifier of its secret, where it may travel."""
 
+    @property
+    def seal(self) -> bytes | None:
+        """The document of its seal, where its versions are sealed."""
+
     def versions(self) -> list[str]:
         """The versions it holds, oldest first."""
 
@@ -111,6 +115,7 @@ class Shelved:
         self._versions = [only] if only else again(partial(_by_age, resource, set(self.tags.values())))
         self._versions = [version for version in self._versions if version not in without]
         self.verifier: bytes | None = None
+        self.seal = resource.seal_text()
 
     def versions(self) -> list[str]:
         """The versions, oldest first."""

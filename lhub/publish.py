@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lhub.spaces as spaces
 from lhub.access import Place, absent, refusal
@@ -25,7 +25,7 @@ from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError, listi
 from lhub.folder import Packing, changed, scan
 from lhub.index import Known
 from lhub.kinds import Recognised, described, files, recognise
-from lhub.layout import TEAM, is_private
+from lhub.layout import TEAM, is_private, is_sealed
 from lhub.manifest import METADATA
 from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
 from lhub.opening import GONE, listed
@@ -38,6 +38,8 @@ from lhub.tags import Links
 
 if TYPE_CHECKING:
     from lhub.building import Imaging
+    from lhub.sealing import Content, Lock
+    from lhub.seals import Seal
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -73,12 +75,12 @@ def plan(session: Session, order: Order) -> Planned:
     _refuse(session, target, order)
     _imaging(session, order, target)
     spaces.no_twin_space(session, target.place.namespace)
-    version = identify(target.packing, target.kind, target.about)
+    version = _identify(session, target, order)
     return Planned(
         name=target.resource.name,
         kind=target.kind,
         version=version,
-        new=not target.resource.keeps(version),
+        new=version is None or not target.resource.keeps(version),
         visibility=order.visibility or ("private" if target.place.private else "public"),
         tags=order.all_tags,
         protected_tags=tuple(dict.fromkeys(order.protected_tags)),
@@ -101,7 +103,8 @@ class _Going:
     target: _Target | None = None
     works: list[Task] = field(default_factory=list)
     tasks: ExitStack = field(default_factory=ExitStack)
-    first: bool = False
+    secret: str | None = None
+    lock: Lock | None = None
     process: int = field(default_factory=os.getpid)
 
     def in_turns(self) -> Pushed:
@@ -133,24 +136,44 @@ class _Going:
         session, self.target = self.session, target
         _refuse(session, target, self.order)
         imaging = _imaging(session, self.order, target)
-        if target.place.namespace is None and target.first:
-            self.keep_secret()
-        hidden = _settle(session, target, self.order)
+        if target.first:
+            self.keep_secret(target)
+        lock = self.lock_of(target)
+        hidden = _settle(session, target, self.order, sealed=lock is not None)
         with _telling_hidden(session, target) if hidden else nullcontext():
-            pushed = _push(session, target, self.order, self.task_at(target))
-        if self.first:
-            pushed = replace(pushed, secret=self.order.secret)
+            pushed = _push(session, target, self.order, self.task_at(target), lock)
+        pushed = replace(pushed, secret=self.secret if lock is None or lock.seal == self.sealed_by else None)
         if imaging is not None and pushed.version is not None:
-            imaging.build(pushed, self.task_at(target))
+            imaging.build(pushed, self.task_at(target), lock)
         return _with_image(target, pushed)
 
-    def keep_secret(self) -> None:
-        """Give a new resource without a namespace its secret, once for all turns: whichever ends well tells it."""
-        if self.order.secret is None:
-            from lhub.verifier import new_secret  # for resources without a namespace only
+    def keep_secret(self, target: _Target) -> None:
+        """Give what is new its secret, once for all turns: whichever ends well tells it."""
+        sealed = _is_to_be_sealed(self.session, target, self.order)
+        if self.secret is not None or not (sealed or target.place.namespace is None):
+            return
+        if sealed:
+            from lhub.sealing import Lock, new_secret, weakness  # for what is sealed
 
-            self.order = replace(self.order, secret=new_secret())
-        self.first = True
+            self.secret = self.order.secret or new_secret()
+            if warning := weakness(self.secret):
+                self.session.notes(warning)
+            self.lock = Lock.new(self.secret, spaces.own_recipient(self.session, target.place.namespace))
+        else:
+            from lhub.verifier import new_secret as new_word  # for resources without a namespace only
+
+            self.secret = self.order.secret or new_word()
+        if target.place.namespace is None:
+            self.order = replace(self.order, secret=self.secret)
+
+    @property
+    def sealed_by(self) -> Seal | None:
+        """The seal that this push has made; None where it made none."""
+        return self.lock.seal if self.lock else None
+
+    def lock_of(self, target: _Target) -> Lock | None:
+        """The seal and the keys by which this version is sealed; None where it lies in clear."""
+        return self.lock if target.first else _standing_lock(self.session, target, self.order.secret or self.secret)
 
     def task_at(self, target: _Target) -> Task:
         """Its task: the one that runs, or a new one of the same id where the resource was made anew.
@@ -203,7 +226,7 @@ class _Going:
             new=None,
             task_id=self.task,
             path=None,
-            secret=self.order.secret if self.first else None,
+            secret=self.secret,
         )
 
 
@@ -366,6 +389,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
     place, resource = target.place, target.resource
     if error := refusal("push", place, caller=session.caller):
         raise error
+    _refuse_seal(session, target, order)
     if order.visibility and not target.first:
         _refuse_visibility(session, target, order.visibility)
     session.no_twin(place.namespace, place.resource)
@@ -381,9 +405,62 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
             raise Conflict(f"the tag {tag} differs only by case from {other}, which stands", hint="choose another tag")
     pinned = {tag: stands for tag in order.all_tags if (stands := links.standing(tag)) is not None}
     if pinned and target.arriving is None:  # what documents become is known when they are written
-        version = identify(target.packing, target.kind, target.about)
+        version = _identify(session, target, order)
         if held := [tag for tag, stands in pinned.items() if stands != version]:
             raise protected_error(resource.name, held)
+
+
+def _identify(session: Session, target: _Target, order: Order) -> str | None:
+    """The version that this content is; None where it would be sealed anew."""
+    lock = _standing_lock(session, target, order.secret)
+    if lock is None:
+        sealed = target.first and _is_to_be_sealed(session, target, order)
+        return None if sealed else identify(target.packing, target.kind, target.about)
+    from lhub.sealing import Content, taken, version_of  # for what is sealed
+
+    content = Content.of(taken(target.packing), target.kind, target.about)
+    return version_of(target.resource, lock.mark(content.manifest_text))
+
+
+def _is_to_be_sealed(session: Session, target: _Target, order: Order) -> bool:
+    """Whether a first push seals: if it is asked for, and where only a secret could keep others out."""
+    private = order.visibility == "private"
+    if order.seal or not (private and target.place.namespace is None):
+        return order.seal
+    from lhub.age import available, missing  # for what is private without a namespace
+
+    if available():
+        return True
+    if spaces.is_shared(session):
+        raise missing(f"a private push without a namespace in {session.root}, where others write too,")
+    session.notes(
+        "stored as it is, for pyrage is not here: who may read this disk may read it (pip install 'lhub[seal]')"
+    )
+    return False
+
+
+def _standing_lock(session: Session, target: _Target, secret: str | None) -> Lock | None:
+    """The seal of what stands, with its keys; None for what stands in clear. Raises NoKey (Denied)."""
+    if target.first or target.resource.seal_text() is None:
+        return None
+    return session.locked(target.resource, secret)
+
+
+def _refuse_seal(session: Session, target: _Target, order: Order) -> None:
+    """Sealing is for good, from the first push on, and for one person's own: a team's is closed by its group."""
+    name, sealed = target.resource.name, not target.first and target.resource.seal_text() is not None
+    if order.seal and session.modes(target.place.namespace) is TEAM:
+        raise UsageError(
+            f"{target.place.namespace} is a team's namespace, in which nothing is sealed",
+            hint=f"--private closes it to others; or push it to your own namespace, then lhub share {name} --with NAME",
+        )
+    if order.seal and not target.first and not sealed:
+        raise Conflict(
+            f"{name} has versions in clear, and what is sealed is so from its first push on",
+            hint="push it under another name",
+        )
+    if sealed and order.visibility == "public":
+        raise Conflict(f"{name} is sealed, so it cannot be public", hint="push it under another name")
 
 
 def _refuse_first(session: Session, target: _Target, order: Order) -> None:
@@ -408,7 +485,7 @@ def _refuse_visibility(session: Session, target: _Target, visibility: str) -> No
         )
 
 
-def _settle(session: Session, target: _Target, order: Order) -> bool:
+def _settle(session: Session, target: _Target, order: Order, *, sealed: bool) -> bool:
     """The folders of the resource, with the privacy that it shall have before the first byte is written.
 
     True when that has hidden what was public.
@@ -417,9 +494,10 @@ def _settle(session: Session, target: _Target, order: Order) -> bool:
     spaces.claim(session, place.namespace) if place.namespace else spaces.claim_unnamed(session)
     modes = session.modes(place.namespace)
     private = order.visibility == "private"
-    if target.first and place.private and not private:  # of a private push that was killed: not to be opened
+    if target.first and _is_of_another_privacy(target, private=private, sealed=sealed):
         _clear_leftover(session, target)
-    made = prepare(session.pen, target.resource.folder, modes, uid=session.uid, private=private)
+    mode = modes.sealed if sealed else modes.private if private else modes.public
+    made = prepare(session.pen, target.resource.folder, modes, uid=session.uid, mode=mode)
     hide = private and not place.private
     if made or not hide:
         return False
@@ -427,6 +505,13 @@ def _settle(session: Session, target: _Target, order: Order) -> bool:
     see_private(target.resource.folder.path)
     session.pen.sync_folder(target.resource.folder.path)
     return True
+
+
+def _is_of_another_privacy(target: _Target, *, private: bool, sealed: bool) -> bool:
+    """Whether a first push that was killed left its folder closed otherwise: it is neither opened nor filled so."""
+    status = target.resource.status()
+    was = status is not None and is_sealed(status.st_mode)
+    return (target.place.private and not private) or (status is not None and was != sealed)
 
 
 def _clear_leftover(session: Session, target: _Target) -> None:
@@ -457,16 +542,18 @@ def _telling_hidden(session: Session, target: _Target) -> Iterator[None]:
 # steps 2 to 9
 
 
-def _push(session: Session, target: _Target, order: Order, task: Task) -> Pushed:
+def _push(session: Session, target: _Target, order: Order, task: Task, lock: Lock | None) -> Pushed:
     modes = session.modes(target.place.namespace)
     me = session.writer()
     with staging(session.pen, target.resource, modes, me.unique, me.note) as stage:
-        _receive(target, stage, task)
+        content = _read(target, task) if lock else None
+        if content is None:
+            _receive(target, stage, task)
         with task.step("publish") as told:
-            staged = stage.seal(target.kind, target.about)
+            staged = _staged(target, stage, content, lock, task)
             with change(target.resource, modes, me, visibility=order.visibility) as locked:
                 task.breathe(at_once=True)
-                pushed = _publish(session, target, order, locked, staged, task.id)
+                pushed = _publish(session, target, order, locked, staged, task.id, lock)
             told.update(version=staged.id, tags=list(pushed.tags), new=pushed.new)
             task.result.update(version=staged.id)
     with suppress(OSError):  # published it is; what cannot be swept now is swept by the next push
@@ -474,6 +561,35 @@ def _push(session: Session, target: _Target, order: Order, task: Task) -> Pushed
     session.index.add(staged.id, Known.of(staged.manifest))
     session.index.save()
     return pushed
+
+
+def _staged(target: _Target, stage: Staging, content: Content | None, lock: Lock | None, task: Task) -> Staged:
+    """The version, in clear or sealed."""
+    if lock is None or content is None:
+        return stage.conclude(target.kind, target.about)
+    from lhub.sealing import stage as sealed  # for what is sealed
+
+    staged = sealed(stage, content, lock, task.breathe)
+    if odd := changed(target.packing):
+        raise changed_error(odd)
+    return staged
+
+
+def _read(target: _Target, task: Task) -> Content:
+    """Step 2 of what is sealed: all that travels is hashed where it lies, or in a file without a name."""
+    from lhub.sealing import Clear, Content, take  # as above
+
+    with task.step("receive") as told:
+        clear, sources = Clear(), target.packing.sources
+        if target.arriving is not None:
+            told.update(target.arriving.receive(cast("Staging", clear), task))  # documents are written, no more
+        for number, source in enumerate(sources, 1):
+            task.breathe()
+            clear.taken.append(take(source))
+            task.progress("receive", number, len(sources))
+        content = Content.of(clear.taken, target.kind, target.about)
+        told.update(files=content.manifest.count, bytes=content.manifest.bytes)
+    return content
 
 
 def _receive(target: _Target, stage: Staging, task: Task) -> None:
@@ -500,12 +616,14 @@ def _receive(target: _Target, stage: Staging, task: Task) -> None:
             told.update(build_env=list(found.variables), warnings=list(found.warnings))
 
 
-def _publish(session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str) -> Pushed:
+def _publish(
+    session: Session, target: _Target, order: Order, locked: Change, staged: Staged, task: str, lock: Lock | None
+) -> Pushed:
     """Steps 4 to 9, under the lock."""
     tags, protected = order.all_tags, tuple(dict.fromkeys(order.protected_tags))
     locked.refuse_protected(tags, staged.id)
     _refuse_unexpected(target, order, locked.links)
-    _keep_secret(target, order, locked)
+    _keep_secret(target, order, locked, lock)
     locked.agree_on_kind(target.kind)
     before = locked.recorded.visibility if locked.recorded else None
     new = locked.publish(staged)
@@ -535,7 +653,8 @@ def _publish(session: Session, target: _Target, order: Order, locked: Change, st
         visibility=visibility,
         new=new,
         task_id=task,
-        path=target.resource.folder.version(staged.id).files,
+        path=target.resource.folder.version(staged.id).files if lock is None else None,
+        sealed=lock is not None,
         warnings=tuple(locked.warnings),
     )
 
@@ -584,12 +703,21 @@ def _refuse_unexpected(target: _Target, order: Order, links: Links) -> None:
         raise Conflict(f"{name}:{', '.join(standing)} stands already", hint="--if-absent only makes new tags")
 
 
-def _keep_secret(target: _Target, order: Order, locked: Change) -> None:
-    """Keep the verifier of the secret of a new resource without a namespace, before its kind is."""
-    if target.place.namespace is not None or not target.first or order.secret is None:
+def _keep_secret(target: _Target, order: Order, locked: Change, lock: Lock | None) -> None:
+    """Keep what proves the secret of a new resource, before its kind; of what stands, see that its seal still does."""
+    if lock is not None and lock.stood is not None and target.resource.seal_text() != lock.stood:
+        raise Vanished(f"{target.resource.name} was sealed for others meanwhile", hint="push it again")
+    if not target.first or (lock is None and target.place.namespace is not None):
         return
     if target.resource.kind() is not None and target.resource.published():
+        if target.place.namespace is not None:
+            raise Vanished(f"{target.resource.name} was pushed by another process just now", hint="push it again")
         raise Conflict(f"{target.resource.name} was pushed by somebody else just now", hint="choose another name")
+    if lock is not None:
+        locked.keep_seal(lock.seal.text())
+        return
+    if order.secret is None:
+        return
     from lhub.verifier import verifier  # for resources without a namespace only
 
     locked.keep_secret(verifier(order.secret))

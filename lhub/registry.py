@@ -20,7 +20,7 @@ from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
 from lhub.identity import person
 from lhub.index import Index
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
-from lhub.session import TIMEOUT, Session, beside_deletions, first_of
+from lhub.session import TIMEOUT, Session, beside_deletions, first_of, has_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lhub.past import Rolled, Then
     from lhub.recent import Push
     from lhub.selftest import Report
+    from lhub.sharing import Shared
     from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
     from lhub.store import Version
@@ -63,7 +64,8 @@ class Registry:
     a person should read though nothing failed; `keep` are folders that `pull` never replaces; `timeout` is how
     many seconds to wait for a lock; `index` is the path of a disposable file that makes listings quick; `pen` is
     what writes (a test passes one that fails); `mounts` tells of roots that must lie on a mount, and where that begins,
-    `on_mount` is called with a root that says so and is not among them.
+    `on_mount` is called with a root that says so and is not among them; `home` is where the identities of one's own
+    namespaces are kept, by which what is sealed opens (none: only a secret does), `secret` one that is tried besides.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Registry:
         pen: Pen | None = None,
         mounts: Mapping[str, str] | None = None,
         on_mount: Callable[[str], None] = lambda root: None,
+        home: str | None = None,
+        secret: str | None = None,
     ) -> None:
         self.session = Session(
             root=os.path.realpath(os.fspath(root)),
@@ -92,6 +96,8 @@ class Registry:
             roots=tuple(os.path.realpath(os.fspath(each)) for each in also),
             mounts=mounts or {},
             on_mount=on_mount,
+            home=home,
+            secret=secret,
         )
         roots = dict.fromkeys((self.session.root, *self.session.roots))
         self.sessions = tuple(replace(self.session, root=each, roots=tuple(roots)) for each in roots)
@@ -164,6 +170,28 @@ class Registry:
 
         return spaces.spaces(self.session)
 
+    def share(self, ref: str | Ref, namespace: str) -> Shared:
+        """Seal a sealed resource of one's own for another namespace too: its owner opens what stands and what follows.
+
+        Raises Conflict for what is not sealed, NotFound for a namespace that has told no key.
+        """
+        import lhub.sharing as sharing  # for what is sealed
+
+        return sharing.share(self.session, _ref(ref), namespace)
+
+    def unshare(self, ref: str | Ref, namespace: str) -> Shared:
+        """Seal what follows no more for a namespace; what it could read before it may have kept."""
+        import lhub.sharing as sharing  # as above
+
+        return sharing.unshare(self.session, _ref(ref), namespace)
+
+    def shared(self, ref: str | Ref) -> Shared:
+        """For which namespaces a sealed resource is sealed, besides its owner's."""
+        import lhub.sharing as sharing  # as above
+
+        parsed = _ref(ref)
+        return self._first(parsed, lambda session: sharing.shared(session, parsed))
+
     # versions
 
     def push(
@@ -177,6 +205,7 @@ class Registry:
         private: bool = False,
         force_update: str | None = None,
         secret: str | None = None,
+        seal: bool = False,
         message: str = "",
         expect: str | None = None,
         if_absent: bool = False,
@@ -209,9 +238,10 @@ class Registry:
             name,
             tags=tags,
             protected_tags=protected_tags,
-            visibility=ordering.visibility(public, private),
+            visibility=ordering.visibility(public, private, seal=seal),
             force_update=force_update,
             secret=secret,
+            seal=seal,
             message=message,
             expect=expect,
             if_absent=if_absent,
@@ -282,6 +312,7 @@ class Registry:
         private: bool = False,
         force_update: str | None = None,
         secret: str | None = None,
+        seal: bool = False,
         expect: str | None = None,
         if_absent: bool = False,
         build_env: Mapping[str, str] | None = None,
@@ -301,9 +332,10 @@ class Registry:
             name,
             tags=tags,
             protected_tags=protected_tags,
-            visibility=ordering.visibility(public, private),
+            visibility=ordering.visibility(public, private, seal=seal),
             force_update=force_update,
             secret=secret,
+            seal=seal,
             expect=expect,
             if_absent=if_absent,
             build_env=build_env,
@@ -714,8 +746,13 @@ class Registry:
                 f"a visibility is public or private, not {visibility[:40]!r}", hint="lhub visibility REF private"
             )
         resource = self.session.permitted("manage", parsed)
-        if visibility == "private" and parsed.namespace is None and not os.path.lexists(resource.folder.secret):
+        if visibility == "private" and parsed.namespace is None and not has_secret(resource):
             raise Conflict(f"{parsed.name} has no secret: private, nobody would see it", hint="lhub delete removes it")
+        if visibility == "public" and resource.seal_text() is not None:
+            raise Conflict(
+                f"{parsed.name} is sealed, so its versions cannot be opened to all",
+                hint="lhub pull it, then push it under another name",
+            )
         with self.session.changing(resource, parsed.namespace) as locked:
             if locked.visibility() != visibility:
                 locked.see_maker()

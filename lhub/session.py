@@ -25,7 +25,7 @@ from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.identity import Person, person
 from lhub.index import Index
-from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, modes_of
+from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, is_sealed, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
 from lhub.opening import GONE, HIDDEN, guard, is_folder, once_more, read_small, refresh
@@ -33,8 +33,9 @@ from lhub.store import Resource, Vanished, Version, again
 
 if TYPE_CHECKING:
     from lhub.change import Change, Writer
+    from lhub.sealing import Lock
 
-__all__ = ["Session", "beside_deletions", "first_of", "person", "seconds"]
+__all__ = ["Session", "beside_deletions", "first_of", "has_secret", "person", "seconds"]
 
 _T = TypeVar("_T")
 _NOBODY = 65534
@@ -51,7 +52,8 @@ class Session:
     `caller` is the namespace he is logged in to (None: nobody); `notes` is told what a person should know though
     nothing failed; `keep` are folders that a pull never replaces, `roots` the registries that are looked at; `clock`
     gives seconds since 1970; `timeout` is how many seconds to wait for a lock; `mounts` tells of roots that must lie on
-    a mount, and where that begins, `on_mount` is called for one that is not among them.
+    a mount, and where that begins, `on_mount` is called for one that is not among them; `home` is where the identities
+    of one's own namespaces are kept, `secret` opens what no identity there does.
     """
 
     root: str
@@ -66,6 +68,8 @@ class Session:
     roots: tuple[str, ...] = ()
     mounts: Mapping[str, str] = field(default_factory=dict)
     on_mount: Callable[[str], None] = lambda root: None
+    home: str | None = None
+    secret: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         guard(self.root)
@@ -263,7 +267,10 @@ class Session:
             private=status is not None and is_private(status.st_mode),
             maker=status is None or self._makes(namespace, status),
             secret=self._proves(resource, secret) if namespace is None else None,
-            keyless=namespace is None and status is not None and not os.path.lexists(resource.folder.secret),
+            keyless=namespace is None and status is not None and not has_secret(resource),
+            reader=namespace is not None
+            and status is not None
+            and self._reads(resource, status, secret or self.secret),
         )
         if place.stands and may_see(place):  # of what is hidden nothing is read, not even whether it is damaged
             return replace(place, kind=resource.kind() or resource.told_kind() or place.kind)
@@ -289,7 +296,10 @@ class Session:
             status = resource.status()
             private = status is not None and is_private(status.st_mode)
         own = private and self.is_own(namespace)
-        return Place(resource=name, namespace=namespace, own=own, stands=status is not None, private=private)
+        facts = Place(resource=name, namespace=namespace, own=own, stands=status is not None, private=private)
+        if status is None or not private or own or namespace is None:
+            return facts
+        return replace(facts, reader=self._reads(resource, status, None))
 
     def is_own(self, namespace: str | None) -> bool:
         """Whether the caller, as he is logged in, owns a namespace or is in its team."""
@@ -320,16 +330,51 @@ class Session:
 
     def _proves(self, resource: Resource, secret: str | None) -> bool | None:
         """Whether a secret is the right one; None when none was given."""
+        secret = self.secret if secret is None else secret
         if secret is None:
             return None
         from lhub.verifier import matches  # 40 ms of scrypt, for resources without a namespace only
 
         try:
+            if resource.seal_text() is not None:
+                return self._opens(resource, secret)
             return matches(secret, read_small(resource.folder.secret, limit=SMALL))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except PermissionError:
             return False  # another's: the kernel lets only its maker prove it
+
+    def _reads(self, resource: Resource, status: os.stat_result, secret: str | None) -> bool:
+        """Whether what is sealed is so for the caller too, by his identity or by a secret that he gives."""
+        if not is_sealed(status.st_mode) or (self.home is None and secret is None):
+            return False
+        from lhub.sealing import Lock  # for what is sealed
+
+        try:
+            return bool(Lock.opened(resource, [secret] if secret else [], self.identities()).keys)
+        except LhubError:
+            return False
+
+    @staticmethod
+    def _opens(resource: Resource, secret: str) -> bool:
+        from lhub.sealing import proves  # for what is sealed
+
+        seal = resource.seal()
+        return seal is not None and proves(seal, secret)
+
+    def identities(self) -> list[str]:
+        """The caller's own, which opens what is sealed for the namespace that he is logged in to."""
+        from lhub.keyring import Keyring  # as above
+
+        identity = Keyring(self.home).identity(self.caller)
+        return [identity] if identity else []
+
+    def locked(self, resource: Resource, secret: str | None) -> Lock:
+        """The keys of what is sealed, by the secret that was given or by what the caller has; NoKey (Denied)."""
+        from lhub.sealing import Lock  # as above
+
+        secrets = [each for each in (secret, self.secret) if each is not None]
+        return Lock.opened(resource, secrets, self.identities())
 
     def seen(self, ref: Ref, *, damaged: bool = False) -> Resource:
         """The resource of a reference, if the caller may see it; NotFound is the answer for absent and hidden alike.
@@ -420,6 +465,11 @@ class Session:
                     if last:
                         raise
                     continue
+                if opened.manifest().sealed is not None:
+                    from lhub.sealing import Unsealed  # as above
+
+                    opened = unsealed = Unsealed(opened, partial(self.locked, resource, ref.secret))
+                    stack.callback(unsealed.close)
                 yield opened
                 return
 
@@ -431,6 +481,11 @@ class Session:
             other = twin(name, os.listdir(folder)) if is_folder(folder) else None
         if other and self.resource(namespace, other).kind():
             raise Conflict(f"{name} differs only by case from {other}, which stands", hint="choose another name")
+
+
+def has_secret(resource: Resource) -> bool:
+    """Whether a resource without a namespace can be updated by whoever knows its secret."""
+    return os.path.lexists(resource.folder.secret) or os.path.lexists(resource.folder.seal)
 
 
 def _is_shown(resource: Resource) -> bool:

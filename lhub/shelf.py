@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lhub.access import may_see
-from lhub.errors import Corrupt, LhubError, NotFound, UsageError
+from lhub.errors import Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.index import Known
 from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
@@ -64,16 +64,18 @@ class Listed:
 class Shown(Listed):
     """One resource at one version: what :class:`Listed` tells, the version, and its manifest as a document.
 
-    `image`: this version has a container image.
+    `image`: this version has a container image. `readers` are the namespaces that it is sealed for, None where it is
+    not sealed; what the manifest of a sealed version tells `about` it is had by its key only.
     """
 
     version: str
     manifest: dict[str, Any]
     image: bool = False
+    readers: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The value as `lhub show --json` prints it."""
-        return {
+        told: dict[str, object] = {
             "name": self.name,
             "kind": self.kind,
             "visibility": self.visibility,
@@ -84,6 +86,7 @@ class Shown(Listed):
             "bytes": self.bytes,
             "manifest": self.manifest,
         }
+        return told if self.readers is None else told | {"readers": list(self.readers)}
 
 
 def listing(session: Session, namespace: str | None = None, kind: str | None = None) -> list[Listed]:
@@ -273,7 +276,7 @@ def _texts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def show(session: Session, ref: Ref) -> Shown:
     """One resource at the version a reference means; raises NotFound, Corrupt."""
     with session.reading(ref) as version:
-        manifest: Manifest = version.manifest()
+        manifest = _manifest(version)
     resource = session.resource(ref.namespace, ref.resource)
     links = resource.links()
     if resource.kind() not in (None, manifest.kind):
@@ -285,13 +288,28 @@ def show(session: Session, ref: Ref) -> Shown:
         tags=links.versions(),
         protected_tags=tuple(links.protected),
         updated=links.updated,
-        bytes=manifest.bytes,
+        bytes=manifest.sealed.bytes if manifest.sealed else manifest.bytes,
         version=version.id,
         manifest=manifest.to_dict(),
         length=Known.of(manifest).length,
         created=resource.created() if manifest.kind == "docarray" else None,
         image=manifest.kind == "executor" and resource.image(version.id) is not None,
+        readers=_readers(resource) if manifest.sealed else None,
     )
+
+
+def _manifest(version: Version) -> Manifest:
+    """The manifest that lies on the disk; of a sealed version with what is known of its content by who has the key."""
+    if version.stored is None:
+        return version.manifest()
+    with suppress(Denied):  # NoKey
+        return replace(version.stored.manifest(), about=version.manifest().about)
+    return version.stored.manifest()
+
+
+def _readers(resource: Resource) -> tuple[str, ...]:
+    seal = resource.seal()
+    return tuple(sorted(seal.readers)) if seal else ()
 
 
 def documents_of(session: Session, ref: Ref, most: int) -> Sequence[Sequence[Field]]:

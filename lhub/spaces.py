@@ -32,9 +32,9 @@ from lhub.layout import (
     NamespaceFolder,
     modes_of,
 )
-from lhub.manifest import format_text
+from lhub.manifest import SMALL, format_text, read_recipient
 from lhub.names import UNNAMED, is_space, parse_namespace, twin
-from lhub.opening import is_folder, refresh
+from lhub.opening import is_folder, read_small, refresh
 from lhub.session import Session
 from lhub.store import Resource
 
@@ -206,6 +206,11 @@ def login(session: Session, name: str) -> None:
     if session.is_team(name) and status.st_uid != session.uid:
         maker = account_of(status.st_uid)
         session.notes(f"{name} is the namespace of the group {group_of(status.st_gid)}, made by {maker}")
+    elif session.home is not None:
+        from lhub.age import available  # 2 ms
+
+        if available():
+            tell_recipient(session, name)
 
 
 def create(session: Session, name: str, group: str | None) -> bool:
@@ -296,6 +301,60 @@ def no_twin_space(session: Session, namespace: str | None) -> None:
     """Raise Conflict when a namespace stands whose name differs only by case."""
     if namespace and is_folder(session.root) and (other := twin(namespace, os.listdir(session.root))):
         raise Conflict(f"{namespace} differs only by case from {other}, which stands", hint="choose another name")
+
+
+# keys
+
+
+def own_recipient(session: Session, namespace: str | None) -> str | None:
+    """The recipient of one's own namespace, whose identity is made if this home has none; None without home or name."""
+    from lhub.age import recipient_of  # for what is sealed
+    from lhub.keyring import Keyring  # as above
+
+    identity = Keyring(session.home).make(namespace, session.pen) if namespace else None
+    return recipient_of(identity) if identity else None
+
+
+def tell_recipient(session: Session, namespace: str) -> str | None:
+    """Let others seal for a namespace of one's own: its recipient stands in namespace.yaml; that which stands there.
+
+    Another home may have told one: what is sealed for that opens there.
+    """
+    folder = session.folder.namespace(namespace)
+    mine, stands = own_recipient(session, namespace), recipient(session, namespace)
+    if mine is None or os.lstat(folder.path).st_uid != session.uid or session.is_team(namespace):
+        return stands
+    if stands not in (None, mine):
+        session.notes(
+            f"what others seal for {namespace} opens by an identity of another home; to read it here, copy its "
+            f"identities/{namespace}"
+        )
+        return stands
+    if stands is None:
+        scratch = f"{folder.path}/{SCRATCH}{session.unique()}"
+        session.pen.replace(folder.file, format_text(recipient=mine).encode(), ONE_PERSON.file, scratch=scratch)
+        session.pen.sync_folder(folder.path)
+    return mine
+
+
+def recipient(session: Session, namespace: str) -> str | None:
+    """The recipient that a namespace has told, in a file of its owner's own; None where it has told none."""
+    folder = session.folder.namespace(namespace)
+    try:
+        status, owner = os.lstat(folder.file), os.lstat(folder.path)
+        if status.st_uid != owner.st_uid:
+            return None
+        return read_recipient(read_small(folder.file, limit=SMALL), f"namespace.yaml of {namespace}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def is_shared(session: Session) -> bool:
+    """Whether other users write in the registry too."""
+    try:
+        return bool(os.stat(session.root).st_mode & 0o022)
+    except FileNotFoundError:
+        return False
 
 
 # what has no namespace, and what was deleted

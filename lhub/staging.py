@@ -37,7 +37,7 @@ from lhub.layout import (
     is_version,
 )
 from lhub.lock import held, is_free
-from lhub.manifest import LARGE, Manifest, manifest_of, read_canonical
+from lhub.manifest import LARGE, Manifest, Sealed, manifest_of, read_canonical
 from lhub.opening import GONE, digest_of, digest_text, is_folder, listed, open_file, paths_below
 from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
@@ -99,7 +99,7 @@ class Staging:
         if source.given is not None:
             self._adopt(source, source.given)
             return
-        opener = partial(_opened, source)
+        opener = partial(opened_source, source)
         with opener() as descriptor:
             self._same(descriptor, source)
             digest, copied = self._stands(descriptor, source), False
@@ -117,7 +117,7 @@ class Staging:
 
     def _adopt(self, source: Source, digest: str) -> None:
         """Take what lies in an inbox already, hashed and shut to others: by a second name, where the disk has such."""
-        opener = partial(_opened, source)
+        opener = partial(opened_source, source)
         file = File(path=source.path, digest=digest, size=source.size)
         copied = self.known.get(source.path) != (digest, source.size)
         if copied:
@@ -129,7 +129,7 @@ class Staging:
                 self._copy_again(file, opener)
         self.files.append((file, opener, copied))
 
-    def write(self, pieces: Iterator[bytes], path: Callable[[], str], head: Callable[[], bytes]) -> File:
+    def write(self, pieces: Iterator[bytes], path: Callable[[], str], head: Callable[[], bytes] | None = None) -> File:
         """Write and hash what comes piece by piece; its path is known with the first, its head after the last."""
         first = next(pieces)
         place = path()
@@ -171,6 +171,15 @@ class Staging:
         for path in self.blobs.intersection(paths):
             self.blobs.remove(path)
             self.pen.unlink(self.folder.payload(path))
+
+    def leave_only(self, file: File) -> None:
+        """Take everything out again but one file at the top."""
+        for entry in listed(self.folder.files):
+            if entry.name != file.path:
+                drop(self.pen, entry.path)
+        self.files = [each for each in self.files if each[0] is file]
+        self.blobs.clear()
+        self.made = {self.folder.files}
 
     def receive(self, file: File, opener: Opener) -> None:
         """Take a file whose digest is known: linked where its blob stands whole, else copied and compared."""
@@ -233,11 +242,11 @@ class Staging:
 
     # steps 2 and 3: durable, named, read-only
 
-    def seal(self, kind: str, about: Mapping[str, Any]) -> Staged:
+    def conclude(self, kind: str, about: Mapping[str, Any], sealed: Sealed | None = None) -> Staged:
         """The version of all that was taken, durable and immutable, though nothing names it yet."""
         tree = tree_of([file for file, _, _ in self.files])
         sums = tree.to_sums().encode()
-        manifest = manifest_of(tree, kind, about, digest_text(sums))
+        manifest = manifest_of(tree, kind, about, digest_text(sums), sealed)
         text = manifest.to_text().encode()
         if len(text) > LARGE:
             raise UsageError(
@@ -382,7 +391,7 @@ def opened_file(path: str) -> Iterator[int]:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[int]:
+def opened_source(source: Source) -> Iterator[int]:
     """A file of the folder that is pushed, open; it was a readable one when the folder was scanned."""
     with ExitStack() as stack:
         try:

@@ -16,12 +16,13 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lhub.errors import Corrupt, LhubError, NotFound, UsageError
 from lhub.layout import (
     MANIFEST,
     PIN,
+    SEAL_FILE,
     SUMS,
     ResourceFolder,
     VersionFolder,
@@ -35,6 +36,9 @@ from lhub.manifest import HUGE, LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
 from lhub.opening import GONE, digest_text, is_folder, listed, open_folder, opened_beneath, read_small
 from lhub.tags import Links, Tag
+
+if TYPE_CHECKING:
+    from lhub.seals import Seal
 
 _T = TypeVar("_T")
 _LINE = 8192
@@ -100,6 +104,22 @@ class Resource:
             return os.lstat(self.folder.file).st_mtime
         except OSError:
             return 0.0
+
+    def seal(self) -> Seal | None:
+        """For whom its versions are sealed; None where they are not. Raises Corrupt for what no push wrote."""
+        text = self.seal_text()
+        if text is None:
+            return None
+        from lhub.seals import Seal  # for what is sealed
+
+        return Seal.read(text, f"{SEAL_FILE} of {self.name}")
+
+    def seal_text(self) -> bytes | None:
+        """The document of its seal, None where nothing is sealed."""
+        try:
+            return read_small(self.folder.seal, limit=SMALL)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def visibility(self) -> str:
         """``public`` or ``private``: the folder's mode is the resource's visibility; OSError where it does not tell."""
@@ -265,7 +285,12 @@ def _published(name: str) -> str | None:
 
 
 class Version:
-    """An open version; each of its documents is checked against the digest that names it."""
+    """An open version; each of its documents is checked against the digest that names it.
+
+    `stored` is what lies on the disk of one that is sealed, which is read as if it were in clear.
+    """
+
+    stored: Version | None = None
 
     def __init__(self, resource: Resource, id: str, descriptor: int) -> None:  # noqa: A002 (the field's word)
         self.id = id

@@ -176,12 +176,15 @@ def _images(resource: Resource, tally: Tally, only: str | None) -> Iterator[Dama
 def _image_faults(resource: Resource, version: str, tally: Tally) -> list[str]:
     """What is wrong with an image, looked at anew while somebody may be replacing it; nothing of one that is gone."""
     from lhub.images.oci import Layout, faults  # as above
+    from lhub.images.sealed import is_sealed  # as above
 
     found: list[str] = []
     for _ in range(3):
         folder = resource.image(version)
         before = status_of(folder) if folder else None
-        found = list(faults(Layout(folder), None if tally.quick else tally.digest)) if folder else []
+        if folder is None or is_sealed(folder):  # of what is sealed nobody's digest tells; it tells itself when opened
+            return []
+        found = list(faults(Layout(folder), None if tally.quick else tally.digest))
         refresh(resource.folder.images)
         after = status_of(resource.image(version) or "")
         if not found or (before and after and before.st_ino == after.st_ino):

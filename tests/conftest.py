@@ -54,6 +54,21 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
+@contextmanager
+def without_pyrage() -> Iterator[None]:
+    """As on a machine that has no library to seal with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pyrage", None)
+        yield
+
+
+@pytest.fixture
+def in_clear() -> Iterator[None]:
+    """What is private without a namespace is stored as it is, since nothing here could seal it."""
+    with without_pyrage():
+        yield
+
+
 def as_caller(registry: Registry, namespace: str | None, *, pen: Pen | None = None, timeout: float = 20) -> Registry:
     """The same registry for somebody else (of the same OS user), or with another pen."""
     return Registry(registry.root, namespace=namespace, pen=pen, timeout=timeout)

@@ -27,7 +27,7 @@ import pytest
 from lhub.identity import Person
 from lhub.kinds import described
 from lhub.registry import Registry
-from tests.conftest import PROJECT, write_tree
+from tests.conftest import PROJECT, without_pyrage, write_tree
 
 FIXTURES = PROJECT / "fixtures"
 SECRET = "old@se:cret"
@@ -97,7 +97,8 @@ def make_whole(root: Path, scratch: Path) -> None:
     bob.push(scratch / "odd", "Odd-Names_1.0", tags=["2026.1"])
     small = write_tree(scratch / "small", {"config.yml": "jtype: Small\n"})
     nobody.push(small, "Unnamed", secret=SECRET)
-    nobody.push(small, "Hidden", secret=SECRET, private=True, tags=["v1"], protected_tags=["v1"])
+    with without_pyrage():  # as before there were seals
+        nobody.push(small, "Hidden", secret=SECRET, private=True, tags=["v1"], protected_tags=["v1"])
 
 
 # the broken ones

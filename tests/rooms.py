@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import walk_packages
 
@@ -17,3 +18,5 @@ def load_all() -> None:
     """Load every room, once."""
     for room in ROOMS:
         import_module(room)
+    with suppress(ImportError):
+        import_module("pyrage")

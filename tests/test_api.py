@@ -94,7 +94,7 @@ def test_a_pull_without_a_destination_is_a_folder_of_the_resource_s_name_here(ho
 def test_a_push_without_a_login_returns_name_and_secret_that_update_it(home: Path, hello: Path) -> None:
     first = lhub.push(hello, private=True)
     assert first.secret is not None
-    assert re.fullmatch("[0-9a-f]{32}", first.secret)
+    assert re.fullmatch("AGE-SECRET-KEY-1[0-9A-Z]{58}", first.secret)
     write_tree(hello, {"more.txt": "more"})
     second = lhub.push(hello, force_update=first.name, secret=first.secret)
     assert (second.version != first.version, second.secret) == (True, None)
@@ -139,7 +139,7 @@ def test_registry_offers_the_verbs_of_the_command_line(tmp_path: Path) -> None:
     verbs |= {"load", "load_stream", "push_stream", "documents", "kind", "opened", "rename", "logged_in"}
     verbs |= {"create_token", "tokens", "delete_token", "holder", "inbox", "push_received"}
     verbs |= {"load_image", "export_image", "import_base", "base_from_engine", "bases"}
-    verbs |= {"recent", "links", "fields", "refusal", "builds", "deleted", "last_push", "narrowed"}
+    verbs |= {"shared", "recent", "links", "fields", "refusal", "builds", "deleted", "last_push", "narrowed"}
     assert offered == commands | verbs | {"root"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import os
@@ -34,6 +35,7 @@ from lhub.registry import Registry
 from tests import test_crowds as crowds
 from tests.basing import layout_files, layout_of, members_of, rootfs, see_whole, tarred, text_in, wheel
 from tests.conftest import PROJECT, Shell, as_caller, by_hand, config_yml, executor_py, snapshot, write_tree
+from tests.test_build_env import search
 from tests.test_collection import later
 from tests.test_crowds import become, needs_root, together
 from tests.test_order import Ruler, in_a_child, kill
@@ -884,3 +886,36 @@ def test_no_image_is_told_with_the_way_to_one(registry: Registry, hello: Path) -
 
 def test_config_is_what_the_test_says() -> None:
     assert "Hello" in config_yml("Hello")
+
+
+# what is sealed
+
+
+def test_the_image_of_what_is_sealed_is_sealed_by_the_same_key(
+    based: Registry, hello: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(write_tree(tmp_path / "temporary", {"x": ""})))
+    (hello / "notes.txt").write_text("marmalade-in-clear")
+    in_clear = based.push(hello, "Open", image="always", builder="python")
+    pushed = based.push(hello, "Shut", image="always", builder="python", seal=True)
+    layout = based.root / f"alice/Shut/.lhub/images/{pushed.version}"
+    assert (os.listdir(layout), pushed.image) == (["image.age"], "jinaai+docker://alice/Shut:latest")
+    assert search(based.root / "alice/Shut", "marmalade-in-clear") == []
+    with pytest.raises(LhubError, match="is sealed, and nothing here opens it"):
+        based.image("alice/Shut")
+    mine = Registry(based.root, namespace="alice", secret=pushed.secret, timeout=20)
+    assert mine.image("alice/Shut").to_dict()["layout"] is None
+    assert layers(mine, "alice/Shut") == layers(based, "alice/Open")
+    mine.export_image("alice/Shut", tmp_path / "shut.tar")
+    assert b"marmalade-in-clear" in (tmp_path / "shut.tar").read_bytes()
+    stood = layout.stat().st_ino
+    assert mine.push(hello, "Shut", image="always", builder="python").image
+    assert (layout.stat().st_ino, in_clear.new) == (stood, True)
+    assert mine.verify().ok
+    mine.image("alice/Shut")
+    gc.collect()
+    assert os.listdir(tmp_path / "temporary") == ["x"]
+
+
+def layers(registry: Registry, ref: str) -> list[str]:
+    return [layer.digest for layer in image_of(registry, ref).layers]

@@ -357,12 +357,15 @@ ROOTFS = f"{ROOT} && tar -C root -c . > rootfs.tar"
 BASE = f"{ROOTFS} && lhub base import tiny rootfs.tar"
 IMAGE = f"{BASE} && lhub push MyExecutor -t v1 --image always --builder python"
 
+SEALED = "lhub delete alice/MyExecutor --yes && lhub push MyExecutor --seal"
 BEFORE = {
     "delete": "lhub tag alice/MyExecutor v1 --protect",
     "restore": "lhub delete alice/MyExecutor:nightly && lhub delete alice/MyExecutor --yes",
     "import": "lhub export alice/MyExecutor alice/weights -o all.tar",
     "verify": "lhub copy --all --to /mnt/backup/registry",
     "token delete": "lhub token create --name laptop",
+    "share": f"{SEALED} && lhub login bob && lhub login alice",
+    "unshare": f"{SEALED} && lhub login bob && lhub login alice && lhub share alice/MyExecutor --with bob",
     "run": "echo 'raise SystemExit' > old_script.py",
     "base": ROOTFS,
     "base list": BASE,

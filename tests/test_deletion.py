@@ -55,7 +55,8 @@ def push(registry: Registry, text: str, name: str = "X", **options: Any) -> str:
 
 
 def text(registry: Registry, ref: str = "alice/X") -> str:
-    return (Path(registry.path(ref)) / "a.txt").read_text()
+    with registry.opened(ref) as version, version.file("a.txt") as descriptor:
+        return os.read(descriptor, 100).decode()
 
 
 def at(registry: Registry, moment: float) -> Registry:
@@ -368,6 +369,7 @@ def test_who_has_not_its_secret_learns_nothing_of_it(nobody: Registry, ref: str,
     assert snapshot(nobody.root) == before
 
 
+@pytest.mark.usefixtures("in_clear")
 @pytest.mark.parametrize("verb", ["delete", "restore"])
 def test_a_public_one_without_a_namespace_goes_and_comes_only_by_its_secret(nobody: Registry, verb: str) -> None:
     nobody.visibility(f"jinahub://X:{SECRET}", "public")

@@ -866,6 +866,7 @@ def test_what_has_no_namespace_is_never_updated_by_a_bundle(
     assert refused(registry, tmp_path / "new.tar", words="never updated").code == 5
 
 
+@pytest.mark.usefixtures("in_clear")
 def test_a_bundle_never_carries_what_is_private_by_a_secret(nameless: Registry, tmp_path: Path) -> None:
     with pytest.raises(Denied):
         nameless.export("jinahub://Shut:sesame-shut", path=tmp_path / "shut.tar")

@@ -74,7 +74,11 @@ def story(place: Path) -> Iterator[tuple[str, Any]]:
     yield "delete", registry.delete("alice/weights")
     yield "restore", registry.restore("alice/weights")
     yield "status", registry.build("alice/Hello").look().state
-    yield "nobody", Registry(root).push(source, private=True)
+    yield "nobody", Registry(root).push(source)
+    nobody = Registry(place / "nobody")
+    sealed = nobody.push(source, "Sealed", private=True)
+    yield "sealed", nobody.pull(f"jinahub://Sealed:{sealed.secret}", place / "s").name
+    yield "unsealed", {path.name: path.read_text() for path in sorted((place / "s").iterdir()) if path.is_file()}
     yield "verify", without_remarks(registry.verify())
     yield "export", registry.export("alice/Hello", path=place / "x.tar")
     other = Registry(place / "other", namespace="alice", timeout=5)

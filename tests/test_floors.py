@@ -34,12 +34,15 @@ FLOORS: dict[str, set[str]] = {
         "layout",
         "diary",
         "verifier",
+        "seals",
         "redaction",
     },
     "FIRST": {
         "opening",
         "disk",
         "mounts",
+        "age",
+        "keyring",
         "peer",
         "lock",
         "folder",
@@ -62,6 +65,7 @@ FLOORS: dict[str, set[str]] = {
         "ordering",
         "installer",
         "images",
+        "sealing",
         "parcel",
         "packer",
         "bundle",
@@ -70,6 +74,7 @@ FLOORS: dict[str, set[str]] = {
     "THIRD": {
         "session",
         "spaces",
+        "sharing",
         "tokens",
         "inbox",
         "publish",
@@ -142,9 +147,11 @@ TOOLS: dict[str, set[str]] = {
         "folder",
         "gateway",
         "images",
+        "sealing",
         "testing",
         "bounds",
-    },  # folder: texts that travel in place of a file
+    },  # folder: texts that travel in place of a file; sealing: what is in the clear, without a name
+    "pyrage": {"age"},
     "pytest": {"testing", "pytest_plugin"},
     "shutil": {"images"},  # which program an engine is
     "pathlib": {"registry"},
@@ -163,8 +170,9 @@ EXTRA = {"docarray", "numpy", "rich", "lz4", "pytest", "starlette", "uvicorn", "
     "jinja2",
     "markdown_it",
     "markupsafe",
+    "pyrage",
 }
-"""What comes with the extras `docarray` and `serve`, with whatever wrote an array, and what loads the plugin."""
+"""What comes with the extras `docarray`, `serve`, `seal`, with whatever wrote an array, and what loads the plugin."""
 
 PURE = {
     "__future__",

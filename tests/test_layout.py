@@ -69,6 +69,7 @@ TREE = {
     "alice/X/.lhub/builds": X.builds,
     "alice/X/.lhub/builds/65a0": X.build("65a0").path,
     "alice/X/.lhub/secret": X.secret,
+    "alice/X/.lhub/seal.yaml": X.seal,
     "alice/X/.lhub/lock": X.lock,
     "_": ROOT.namespace(None).path,
     "_/X": ROOT.namespace(None).resource("X").path,
@@ -221,8 +222,8 @@ def test_a_namespace_that_is_setgid_and_group_writable_is_a_teams(mode: int, mod
 
 
 def test_modes_are_those_of_the_format() -> None:
-    assert tuple(map(oct, ONE_PERSON)) == ("0o755", "0o700", "0o755", "0o644", "0o600")
-    assert tuple(map(oct, TEAM)) == ("0o2775", "0o2770", "0o2775", "0o664", "0o660")
+    assert tuple(map(oct, ONE_PERSON)) == ("0o755", "0o700", "0o1755", "0o755", "0o644", "0o600")
+    assert tuple(map(oct, TEAM)) == ("0o2775", "0o2770", "0o2770", "0o2775", "0o664", "0o660")
 
 
 def test_what_is_published_can_be_written_by_nobody() -> None:

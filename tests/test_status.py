@@ -443,7 +443,7 @@ def test_where_no_process_can_be_made_a_detached_push_fails_once(shared: Path) -
 
 def test_a_detached_push_without_a_login_prints_name_and_secret(stage: Stage, registry: Registry) -> None:
     answer = stage.lhub("push", "Hello", "--detach", "--private", who="guest")
-    secret = re.search("^NAME: Hello\nSECRET: ([0-9a-f]+) ", answer.out, re.MULTILINE)
+    secret = re.search("^NAME: Hello\nSECRET: ([0-9A-Z-]+) ", answer.out, re.MULTILINE)
     assert secret, answer.out
     (task,) = (stage.shared / "_/Hello/.lhub/builds").iterdir()
     assert ended(registry, task.name).state == "succeeded"

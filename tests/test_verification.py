@@ -23,7 +23,7 @@ from lhub.registry import Registry
 from lhub.verification import Finding, Verified
 from tests import by_hand
 from tests.by_hand import CASES, Kept, ended, flip, instead, make_kept
-from tests.conftest import Shell, as_caller, config_yml, executor_py, snapshot, write_tree
+from tests.conftest import Shell, as_caller, config_yml, executor_py, snapshot, without_pyrage, write_tree
 from tests.rooms import load_all
 from tests.test_crowds import Crowd, become, needs_root, together
 
@@ -43,7 +43,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     bob.push(small, "Public")
     bob.push(write_tree(place / "secret", {".gitignore": "#\n", "secret.txt": "secret\n"}), "Private", private=True)
     write_tree(small, {"config.yml": config_yml("Small"), "executor.py": executor_py("Small")})
-    as_caller(kept.registry, None).push(small, "Small", secret="sesame-sesame", private=True)
+    with without_pyrage():  # so that a byte of it can be looked for, and flipped
+        as_caller(kept.registry, None).push(small, "Small", secret="sesame-sesame", private=True)
     return kept
 
 

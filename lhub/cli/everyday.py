@@ -16,6 +16,7 @@ from lhub.phrases import about_lines
 if TYPE_CHECKING:
     from lhub.names import Ref
     from lhub.orders import Planned, Pushed
+    from lhub.registry import Registry
     from lhub.shelf import Listed, Shown
 
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 @click.option("-t", "--tag", "--tags", "tags", metavar="TAG", multiple=True, help="A tag; may be given again. [latest]")
 @click.option("--protected-tag", "protected_tags", metavar="TAG", multiple=True, help="A tag that never moves again.")
 @click.option("--force-update", metavar="NAME", help="Update this resource; one without a namespace needs --secret.")
-@click.option("--secret", help="The secret that a push without a login printed.")
+@click.option("--seal", is_flag=True, help="Store it sealed: only a key opens it, whoever reads the disk.")
+@click.option(
+    "--secret", help="The secret that a first push printed, or one of your choice; - asks for it. [LHUB_SECRET]"
+)
 @click.option("-m", "--message", default="", help="A few words for `lhub log`.")
 @click.option(
     "--build-env", metavar="KEY=VALUE", multiple=True, help="For ${KEY} in the requirements; KEY alone: $KEY."
@@ -65,6 +69,7 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
     options["build_env"] = _variables(options["build_env"])
     dry_run = options.pop("dry_run")
     here = registry(ctx, root, writes=not dry_run)
+    options["secret"] = _secret(here, options["secret"], name, options["force_update"])
     options["image"] = image(*(options[name] for name in ("image", "builder", "dockerfile", "platforms", "base")))
     if dry_run:
         for word in ("detach", "message"):
@@ -87,6 +92,18 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
     if failed:
         say(failed)
         ctx.exit(failed.code)
+
+
+def _secret(here: Registry, given: str | None, name: str | None, update: str | None) -> str | None:
+    """The secret: as it is given, asked for, or from the environment where one is of use."""
+    if given == "-":
+        return str(click.prompt("SECRET", hide_input=True, err=True))
+    if given is not None:
+        if show.can_ask():
+            click.echo("lhub: --secret stays in the shell's history; LHUB_SECRET or --secret - keeps it out", err=True)
+        return given
+    bare = update is not None and "/" not in update
+    return here.session.secret if here.session.caller is None or bare else None
 
 
 def _variables(given: tuple[str, ...]) -> dict[str, str]:
@@ -133,23 +150,29 @@ def _print_planned(planned: Planned) -> None:
         click.echo(show.clean(sentence))
     what = "a new version" if planned.new else "already there:"
     files = show.count(len(planned.files), "file")
-    click.echo(f"{files}, {show.size(planned.bytes)}: {what} {planned.version[:12]} of {planned.name}", nl=False)
+    version = f" {planned.version[:12]}" if planned.version else ""
+    click.echo(f"{files}, {show.size(planned.bytes)}: {what}{version} of {planned.name}", nl=False)
     click.echo(f" ({planned.kind}, {planned.visibility}), tags {show.tags(planned.tags, planned.protected_tags)}")
     click.echo("nothing was written (--dry-run)", err=True)
 
 
 def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
+    closed = f"{pushed.visibility}, sealed" if pushed.sealed else pushed.visibility
     if pushed.version is None:
-        click.echo(f"pushing {pushed.name} ({pushed.kind}, {pushed.visibility})")
+        click.echo(f"pushing {pushed.name} ({pushed.kind}, {closed})")
     else:
         what = "pushed" if pushed.new else "already there:"
-        click.echo(f"{what} {pushed.name} ({pushed.kind}, {pushed.visibility}), version {pushed.version[:12]}")
+        click.echo(f"{what} {pushed.name} ({pushed.kind}, {closed}), version {pushed.version[:12]}")
     click.echo(f"tags: {show.tags(pushed.tags, pushed.protected_tags)}")
     click.echo(f"TASK_ID: {pushed.task_id}")
     if pushed.secret:
         click.echo(
             f"NAME: {pushed.name}\nSECRET: {pushed.secret}  (printed this once; keep it, there is no other copy)"
         )
+    if pushed.secret and pushed.sealed:
+        own = ", or the identity in ~/.lhub/identities, nobody opens it again: keep both"
+        without = " nobody opens it again, and there is no way back"
+        click.echo(f"it is sealed: without its SECRET{own if '/' in pushed.name else without}")
     if not usage:
         return
     if pushed.version is None:
@@ -302,12 +325,7 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
     if as_json:
         show.as_json(shown.to_dict() | ({"documents": [dict(document) for document in first]} if first else {}))
         return
-    click.echo(f"{shown.name}  ({shown.kind}, {shown.visibility}, updated {show.day(shown.updated)})")
-    for tag, version in shown.tags.items():
-        mark = " (protected)" if tag in shown.protected_tags else ""
-        click.echo(f"  {tag}{mark}: {version[:12]}")
-    files = shown.manifest["files"]
-    click.echo(f"version {shown.version}\n  {show.count(files['count'], 'file')}, {show.size(shown.bytes)}")
+    _print_head(shown)
     about = shown.manifest.get("about", {})
     for key, value in about.items():
         for text in about_lines(key, value):
@@ -316,10 +334,25 @@ def show_command(ctx: click.Context, ref: str, root: str | None, as_json: bool) 
         click.echo(f"document {number}")
         for name, text in document:
             click.echo(f"  {show.clean(f'{name}: {text}', lines=False)}")
-    if shown.kind == "executor":
-        _print_uses(ref, here.path(ref), image=shown.image)
     if shown.kind == "docarray":
         _print_load(shown)
+    elif shown.readers is not None:
+        click.echo(f"lay it out, to use it: lhub pull {shown.name}@{shown.version[:12]} DEST")
+    elif shown.kind == "executor":
+        _print_uses(ref, here.path(ref), image=shown.image)
+
+
+def _print_head(shown: Shown) -> None:
+    """What it is, its tags, the version that is shown, and for whom it is sealed."""
+    closed = shown.visibility if shown.readers is None else f"{shown.visibility}, sealed"
+    click.echo(f"{shown.name}  ({shown.kind}, {closed}, updated {show.day(shown.updated)})")
+    for tag, version in shown.tags.items():
+        mark = " (protected)" if tag in shown.protected_tags else ""
+        click.echo(f"  {tag}{mark}: {version[:12]}")
+    files = shown.manifest.get("sealed") or shown.manifest["files"]
+    click.echo(f"version {shown.version}\n  {show.count(files['count'], 'file')}, {show.size(shown.bytes)}")
+    if shown.readers:
+        click.echo(f"  shared with: {', '.join(map(show.clean, shown.readers))}")
 
 
 def _as_shown(typed: str, version: str) -> Ref:

@@ -44,7 +44,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         ("log", "diff", "tag", "untag", "rollback", "visibility", "delete", "restore"), "versions"
     ),
     "Care": dict.fromkeys(("verify", "doctor", "gc", "export", "import", "copy", "adopt"), "care"),
-    "Teams": {"init": "teams", "namespace": "teams", "selftest": "selftest"},
+    "Teams": {"init": "teams", "namespace": "teams", "share": "teams", "unshare": "teams", "selftest": "selftest"},
     "Doors": {
         "run": "gateway",
         "serve": "gateway",

@@ -1,12 +1,17 @@
-"""Where a registry lies and who shares it: init, namespace."""
+"""Where a registry lies and who shares it: init, namespace, share, unshare."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 import lhub.cli.show as show
 from lhub.cli.main import registry
 from lhub.cli.options import json_option, root_option
+
+if TYPE_CHECKING:
+    from lhub.sharing import Shared
 
 
 @click.command("init")
@@ -94,3 +99,56 @@ def list_command(ctx: click.Context, root: str | None, as_json: bool) -> None:
         show.table(rows)
     else:
         click.echo("no namespace is here", err=True)
+
+
+@click.command("share")
+@click.argument("ref", metavar="REF")
+@click.option("--with", "namespace", metavar="NAMESPACE", help="Whose owner shall open it too.")
+@root_option
+@json_option
+@click.pass_context
+def share_command(ctx: click.Context, ref: str, namespace: str | None, root: str | None, as_json: bool) -> None:
+    """Let another namespace open a sealed resource of yours; without --with: tell who can.
+
+    Its owner opens what stands and what follows, with `lhub pull` and all that reads. He has told his key by
+    `lhub login`.
+
+    \b
+    Example:
+      lhub share alice/MyExecutor --with bob
+    """
+    here = registry(ctx, root)
+    shared = here.share(ref, namespace) if namespace else here.shared(ref)
+    _print_shared(shared, as_json=as_json)
+
+
+@click.command("unshare")
+@click.argument("ref", metavar="REF")
+@click.option("--with", "namespace", metavar="NAMESPACE", required=True, help="Who shall open nothing that follows.")
+@root_option
+@json_option
+@click.pass_context
+def unshare_command(ctx: click.Context, ref: str, namespace: str, root: str | None, as_json: bool) -> None:
+    """Seal the versions that follow no more for a namespace.
+
+    What was read was read: the versions that stand were sealed for it, and may have been copied.
+
+    \b
+    Example:
+      lhub unshare alice/MyExecutor --with bob
+    """
+    shared = registry(ctx, root).unshare(ref, namespace)
+    _print_shared(shared, as_json=as_json)
+    click.echo(
+        f"lhub: what was read was read: {show.clean(namespace)} may have kept the versions that stand; "
+        "those that follow are closed to it",
+        err=True,
+    )
+
+
+def _print_shared(shared: Shared, *, as_json: bool) -> None:
+    if as_json:
+        show.as_json(shared.to_dict())
+        return
+    readers = ", ".join(show.clean(name) for name in shared.readers)
+    click.echo(f"{shared.name} opens for its owner and for {readers or 'nobody else'}")

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 from lhub.errors import Corrupt
@@ -161,12 +162,33 @@ def pieces(stream: Readable) -> Iterator[bytes]:
 def members(stream: Readable) -> Iterator[tuple[tarfile.TarInfo, Callable[[int], bytes]]]:
     """Each member of a tar that is read once, with a function that gives up to so many bytes of it."""
     try:
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_PIECE, tarinfo=Header) as tar:
             for info in tar:
                 yield info, lambda most, info=info: _content(tar, info, most)  # type: ignore[misc]  # bound now
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all
     except _BROKEN as error:
         raise Corrupt(f"a layer is no tar: {error}") from None
+
+
+def streamed(stream: IO[bytes], what: str) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
+    """Each file of a tar that is read once, with its bytes, to be read before the next; Corrupt for what is no file."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_PIECE, tarinfo=Header) as tar:
+            for info in tar:
+                file = tar.extractfile(info) if info.isreg() else None
+                if file is None:
+                    raise tarfile.ReadError(f"{info.name[:80]!r} is no file")
+                yield info, _unbroken(file, what)
+                tar.members = []  # type: ignore[attr-defined]  # as above
+    except _BROKEN as error:
+        raise Corrupt(f"{what} is no tar: {error}") from None
+
+
+def _unbroken(stream: IO[bytes], what: str) -> Iterator[bytes]:
+    try:
+        yield from iter(partial(stream.read, _PIECE), b"")
+    except _BROKEN as error:
+        raise Corrupt(f"{what} is no tar: {error}") from None
 
 
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo, most: int) -> bytes:

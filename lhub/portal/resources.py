@@ -42,8 +42,8 @@ def overview(visit: Visit) -> Page:
         return page(card, "overview.html", "overview", shown=None)
     with visit.registry.opened(card.at) as version:
         manifest, readme, configured = version.manifest(), _readme(version), CONFIG in version.sums()
-        image = version.resource.image(version.id) is not None
-    folder = visit.registry.path(card.at) if configured else None
+        image, sealed = version.resource.image(version.id) is not None, version.stored is not None
+    folder = visit.registry.path(card.at) if configured and not sealed else None
     about = dict(manifest.about)
     description = about.pop("description", None)
     return page(
