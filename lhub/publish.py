@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import lhub.secrecy as secrecy
 import lhub.spaces as spaces
 from lhub.access import Place, absent, refusal
 from lhub.apart import Apart
@@ -149,7 +150,7 @@ class _Going:
 
     def keep_secret(self, target: _Target) -> None:
         """Give what is new its secret, once for all turns: whichever ends well tells it."""
-        sealed = _is_to_be_sealed(self.session, target, self.order)
+        sealed = secrecy.is_to_be_sealed(self.session, self.order, target.place.namespace)
         if self.secret is not None or not (sealed or target.place.namespace is None):
             return
         if sealed:
@@ -173,7 +174,7 @@ class _Going:
 
     def lock_of(self, target: _Target) -> Lock | None:
         """The seal and the keys by which this version is sealed; None where it lies in clear."""
-        return self.lock if target.first else _standing_lock(self.session, target, self.order.secret or self.secret)
+        return self.lock if target.first else target.standing_lock(self.session, self.order.secret or self.secret)
 
     def task_at(self, target: _Target) -> Task:
         """Its task: the one that runs, or a new one of the same id where the resource was made anew.
@@ -255,6 +256,10 @@ class _Target:
     @property
     def first(self) -> bool:
         return not self.place.stands
+
+    def standing_lock(self, session: Session, secret: str | None) -> Lock | None:
+        """By what it is sealed, if it stands sealed."""
+        return None if self.first else secrecy.standing_lock(session, self.resource, secret)
 
 
 # step 1: refuse early
@@ -389,7 +394,7 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
     place, resource = target.place, target.resource
     if error := refusal("push", place, caller=session.caller):
         raise error
-    _refuse_seal(session, target, order)
+    secrecy.refuse(session, resource, order, place.namespace, first=target.first)
     if order.visibility and not target.first:
         _refuse_visibility(session, target, order.visibility)
     session.no_twin(place.namespace, place.resource)
@@ -412,55 +417,14 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
 
 def _identify(session: Session, target: _Target, order: Order) -> str | None:
     """The version that this content is; None where it would be sealed anew."""
-    lock = _standing_lock(session, target, order.secret)
+    lock = target.standing_lock(session, order.secret)
     if lock is None:
-        sealed = target.first and _is_to_be_sealed(session, target, order)
+        sealed = target.first and secrecy.is_to_be_sealed(session, order, target.place.namespace)
         return None if sealed else identify(target.packing, target.kind, target.about)
     from lhub.sealing import Content, taken, version_of  # for what is sealed
 
     content = Content.of(taken(target.packing), target.kind, target.about)
     return version_of(target.resource, lock.mark(content.manifest_text))
-
-
-def _is_to_be_sealed(session: Session, target: _Target, order: Order) -> bool:
-    """Whether a first push seals: if it is asked for, and where only a secret could keep others out."""
-    private = order.visibility == "private"
-    if order.seal or not (private and target.place.namespace is None):
-        return order.seal
-    from lhub.age import available, missing  # for what is private without a namespace
-
-    if available():
-        return True
-    if spaces.is_shared(session):
-        raise missing(f"a private push without a namespace in {session.root}, where others write too,")
-    session.notes(
-        "stored as it is, for pyrage is not here: who may read this disk may read it (pip install 'lhub[seal]')"
-    )
-    return False
-
-
-def _standing_lock(session: Session, target: _Target, secret: str | None) -> Lock | None:
-    """The seal of what stands, with its keys; None for what stands in clear. Raises NoKey (Denied)."""
-    if target.first or target.resource.seal_text() is None:
-        return None
-    return session.locked(target.resource, secret)
-
-
-def _refuse_seal(session: Session, target: _Target, order: Order) -> None:
-    """Sealing is for good, from the first push on, and for one person's own: a team's is closed by its group."""
-    name, sealed = target.resource.name, not target.first and target.resource.seal_text() is not None
-    if order.seal and session.modes(target.place.namespace) is TEAM:
-        raise UsageError(
-            f"{target.place.namespace} is a team's namespace, in which nothing is sealed",
-            hint=f"--private closes it to others; or push it to your own namespace, then lhub share {name} --with NAME",
-        )
-    if order.seal and not target.first and not sealed:
-        raise Conflict(
-            f"{name} has versions in clear, and what is sealed is so from its first push on",
-            hint="push it under another name",
-        )
-    if sealed and order.visibility == "public":
-        raise Conflict(f"{name} is sealed, so it cannot be public", hint="push it under another name")
 
 
 def _refuse_first(session: Session, target: _Target, order: Order) -> None:
@@ -705,8 +669,7 @@ def _refuse_unexpected(target: _Target, order: Order, links: Links) -> None:
 
 def _keep_secret(target: _Target, order: Order, locked: Change, lock: Lock | None) -> None:
     """Keep what proves the secret of a new resource, before its kind; of what stands, see that its seal still does."""
-    if lock is not None and lock.stood is not None and target.resource.seal_text() != lock.stood:
-        raise Vanished(f"{target.resource.name} was sealed for others meanwhile", hint="push it again")
+    secrecy.see_unchanged(locked, lock, first=target.first)
     if not target.first or (lock is None and target.place.namespace is not None):
         return
     if target.resource.kind() is not None and target.resource.published():

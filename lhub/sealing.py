@@ -350,6 +350,12 @@ class Unsealed(Version):
             if next(found, _NOTHING) is not _NOTHING:
                 raise self._odd("it holds more than was published")
 
+    def see_whole(self) -> None:
+        """Read all of it; Corrupt where it is not what was published."""
+        for _, _, pieces in self.entries():
+            for _ in pieces:
+                pass
+
     def _documents(self) -> tuple[Manifest, bytes, bytes]:
         if self._content is None:
             with self._walk() as found:

@@ -34,7 +34,7 @@ from lhub.layout import (
 )
 from lhub.manifest import HUGE, LARGE, SMALL, Manifest, read_kind, read_manifest
 from lhub.names import LATEST, Ref, is_tag
-from lhub.opening import GONE, digest_text, is_folder, listed, open_folder, opened_beneath, read_small
+from lhub.opening import GONE, digest_text, is_folder, listed, once_more, open_folder, opened_beneath, read_small
 from lhub.tags import Links, Tag
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Resource:
     def seal_text(self) -> bytes | None:
         """The document of its seal, None where nothing is sealed."""
         try:
-            return read_small(self.folder.seal, limit=SMALL)
+            return once_more(lambda: read_small(self.folder.seal, limit=SMALL))
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from lhub.checkup import Damage, Tally, examine, lag, lagging
 from lhub.commits import NOT_KEPT
-from lhub.errors import Corrupt, Denied, NotFound, UsageError
-from lhub.layout import image_of
+from lhub.errors import Corrupt, Denied, LhubError, NotFound, UsageError
+from lhub.layout import SEAL_FILE, image_of, is_sealed, is_version
 from lhub.names import Ref
 from lhub.opening import faked, listed, refresh, status_of
 from lhub.repair import Repair, entries_of, readable
@@ -102,6 +102,7 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
         if care.rebuild and own:
             _rebuild(session, namespace, resource)
         damages = _seen(resource, tally, only)
+        damages += _contents(session, resource, ref, only, damages) if not care.quick else []
         if damages and care.repair and own:
             with suppress(*_BEYOND):  # what no repair gets at is told again
                 _mend(session, namespace, resource, damages, care)
@@ -158,6 +159,38 @@ def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
         why = str(error) if isinstance(error, Corrupt) else f"{error.strerror}: {error.filename}"
         found = [Damage(problem=f"it cannot be read: {why}", hint="look what stands there, and who may read it")]
     return found if _stands(resource) else []
+
+
+def _contents(
+    session: Session, resource: Resource, ref: Ref | None, only: str | None, known: list[Damage]
+) -> list[Damage]:
+    """What is wrong with the content of sealed versions that are whole as they lie, for who has the key."""
+    status = resource.status()
+    if status is None or not is_sealed(status.st_mode):
+        return []
+    from lhub.sealing import Unsealed  # for what is sealed
+
+    try:
+        if resource.seal() is None:
+            raise Corrupt(f"{SEAL_FILE} is gone")
+        lock = session.locked(resource, ref.secret if ref else None)
+    except (Corrupt, OSError) as error:
+        hint = "put back a copy of it; the SECRET opens each payload without, with age"
+        return [Damage(problem=f"its seal does not read: {error}", hint=hint)]
+    except LhubError:
+        return []  # nothing here opens it
+    found, damaged = [], {damage.version for damage in known}
+    for version in [only] if only else sorted(entry.name for entry in listed(resource.folder.versions)):
+        if not is_version(version) or version in damaged:
+            continue
+        with suppress(FileNotFoundError, NotFound), resource.opened(version) as opened:
+            try:
+                if opened.manifest().sealed is not None:
+                    Unsealed(opened, lambda: lock).see_whole()
+            except (Corrupt, Denied) as error:  # Denied: not for this key
+                hint = "nobody opens it as it was published; push the same content again"
+                found.append(Damage(problem=f"its content: {error}", hint=hint, version=version))
+    return found
 
 
 def _images(resource: Resource, tally: Tally, only: str | None) -> Iterator[Damage]:

@@ -522,11 +522,12 @@ def pictured(registry: Registry) -> str | None:
     return image_of(registry).layers[0].digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "replaced",
     [
         pytest.param(False, id="a first image"),
-        pytest.param(True, id="one in place of another", marks=pytest.mark.slow),
+        pytest.param(True, id="one in place of another"),
     ],
 )
 def test_a_kill_at_any_step_leaves_the_old_image_or_the_new(tmp_path: Path, hello: Path, replaced: bool) -> None:

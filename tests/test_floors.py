@@ -77,6 +77,7 @@ FLOORS: dict[str, set[str]] = {
         "sharing",
         "tokens",
         "inbox",
+        "secrecy",
         "publish",
         "imaging",
         "building",

@@ -62,6 +62,7 @@ class Thing:
 
     kind: str
     private: bool
+    sealed: bool = False
     secret: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     protected: set[str] = field(default_factory=set)
@@ -91,7 +92,10 @@ class House(RuleBasedStateMachine):
         self.pulls = 0
         for name, files in CONTENTS.items():
             write_tree(folder / name, files)
-        self.registries = {person: Registry(folder / "registry", namespace=person, pen=Quick()) for person in PEOPLE}
+        self.registries = {
+            person: Registry(folder / "registry", namespace=person, pen=Quick(), home=str(folder / f"home-{person}"))
+            for person in PEOPLE
+        }
         self.registries[None].init()
 
     # the model's answers
@@ -161,7 +165,7 @@ class House(RuleBasedStateMachine):
 
     @rule(
         act=ACTS, content=st.sampled_from(sorted(CONTENTS)), tags=FEW_TAGS, protected=NO_OR_FEW_TAGS,
-        visibility=VISIBILITIES,
+        visibility=VISIBILITIES, seal=st.sampled_from([False, False, True]),
     )  # fmt: skip
     def push(
         self,
@@ -170,6 +174,7 @@ class House(RuleBasedStateMachine):
         tags: tuple[str, ...],
         protected: tuple[str, ...],
         visibility: str | None,
+        seal: bool,
     ) -> None:
         """Push a folder, for a place that somebody names."""
         person, place, which = act
@@ -180,7 +185,13 @@ class House(RuleBasedStateMachine):
         kind = "files" if content == "notes" else "executor"
 
         def expected() -> Thing:
+            if seal and visibility == "public":
+                raise Refused(2)
             thing = self.pushable(person, place, secret, kind)
+            if place in self.model and thing.sealed < seal:
+                raise Refused(5)
+            if thing.sealed and visibility == "public":
+                raise Refused(5)
             if any(tag in thing.protected and thing.tags[tag] != content for tag in named):
                 raise Refused(5)
             return thing
@@ -194,6 +205,7 @@ class House(RuleBasedStateMachine):
                 public=visibility == "public" or None,
                 private=visibility == "private",
                 secret=secret,
+                seal=seal,
             )
 
         answered, thing, pushed = self.same(expected, call)
@@ -201,16 +213,19 @@ class House(RuleBasedStateMachine):
             return
         new = place not in self.model
         self.model[place] = thing
+        if new:
+            thing.sealed = seal or (place[0] is None and visibility == "private")
         changes = any(thing.tags.get(tag) != content for tag in named) or set(protected) - thing.protected
         assert (pushed.new, pushed.tags, pushed.protected_tags) == (content not in thing.versions, named, protected)
-        assert (pushed.secret is not None) == (new and place[0] is None)
+        assert (pushed.secret is not None) == (new and (place[0] is None or thing.sealed))
+        assert pushed.sealed == thing.sealed
         thing.secret = pushed.secret or thing.secret
         thing.versions.setdefault(content, pushed.version)
         assert thing.versions[content] == pushed.version
         thing.tags |= dict.fromkeys(named, content)
         thing.protected |= set(protected)
         thing.pushes += bool(changes)
-        thing.private = thing.private if visibility is None else visibility == "private"
+        thing.private = (thing.private if visibility is None else visibility == "private") or thing.sealed
         assert pushed.visibility == ("private" if thing.private else "public")
 
     def pushable(self, person: str | None, place: Place, secret: str | None, kind: str) -> Thing:
@@ -312,7 +327,10 @@ class House(RuleBasedStateMachine):
         secret = self.secret(place, which)
 
         def expected() -> str:
-            self.changeable(person, place, secret).private = visibility == "private"
+            thing = self.changeable(person, place, secret)
+            if thing.sealed and visibility == "public":
+                raise Refused(5)
+            thing.private = visibility == "private"
             return visibility
 
         ref = self.ref(place, None, by_version=False, secret=secret)

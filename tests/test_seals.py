@@ -257,6 +257,40 @@ def test_verify_finds_sealed_bytes_that_flipped_without_the_secret(nobody: Regis
     assert registry.verify().findings[0].ref.startswith(f"Hello@{str(pushed.version)[:12]}")
 
 
+def test_verify_opens_the_content_for_who_has_the_key(nobody: Registry, source: Path) -> None:
+    """The sealed bytes are as they were, but the keys beside them are others: only who has the secret can tell."""
+    pushed, ref = sealed(nobody, source, secret=SECRET)
+    other, _ = sealed(nobody, source, "Other", secret=SECRET)
+    mine = Registry(nobody.root, secret=SECRET, timeout=20)
+    assert (mine.verify().ok, mine.verify(ref).ok, nobody.verify().ok) == (True, True, True)
+    seal = nobody.root / "_/Hello/.lhub/seal.yaml"
+    seal.write_bytes((nobody.root / "_/Other/.lhub/seal.yaml").read_bytes())
+    for found in (mine.verify().findings, nobody.verify(ref).findings):
+        assert ["its content" in finding.problem for finding in found] == [True]
+    assert nobody.verify().ok
+    assert pushed.version != other.version
+
+
+def test_what_has_lost_its_seal_takes_nothing_in_clear(nobody: Registry, source: Path) -> None:
+    pushed, _ = sealed(nobody, source)
+    (nobody.root / "_/Hello/.lhub/seal.yaml").unlink()
+    before = snapshot(nobody.root)
+    with pytest.raises(LhubError):
+        nobody.push(source, "Hello", secret=str(pushed.secret))
+    assert snapshot(nobody.root) == before
+    assert ["its seal" in finding.problem for finding in nobody.verify().findings] == [True]
+
+
+def test_a_dry_run_tells_what_would_be_sealed_and_writes_nothing(nobody: Registry, source: Path) -> None:
+    planned = nobody.plan(source, private=True)
+    assert (planned.version, planned.new, nobody.root.exists()) == (None, True, False)
+    pushed, _ = sealed(nobody, source)
+    again = nobody.plan(source, "Hello", secret=str(pushed.secret))
+    assert (again.version, again.new) == (pushed.version, False)
+    with without_pyrage(), pytest.raises(ToolMissing):
+        as_caller(nobody, "alice").plan(source, seal=True)
+
+
 @pytest.mark.parametrize(
     "secret", ["AGE-PLUGIN-YUBIKEY-1QQQ", "AGE-SECRET-KEY-1QQQ", "AGE-SECRET-KEY-PQ-1QQQ", "ssh-ed25519AAAA"]
 )
@@ -497,7 +531,8 @@ def pushes(place: Path, source: Path, pen: Ruler | None = None) -> None:
     Registry(place, pen=pen, timeout=20).push(source, "Hello", private=True, secret=SECRET)
 
 
-@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_nothing_in_clear(
     tmp_path: Path, source: Path, first: bool
 ) -> None:
@@ -525,7 +560,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_nothing_in_clear(
         assert list(place.rglob(".tmp.*")) == [], steps.steps[number - 1]
 
 
-@pytest.mark.parametrize("verb", ["share", "unshare"])
+@pytest.mark.parametrize("verb", [pytest.param("share", marks=pytest.mark.slow), "unshare"])
 def test_a_kill_while_it_is_shared_leaves_it_shared_or_not(tmp_path: Path, source: Path, verb: str) -> None:
     alice, bob = person(tmp_path, "alice"), person(tmp_path, "bob")
     alice.push(source, seal=True)
