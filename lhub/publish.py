@@ -534,7 +534,8 @@ def _staged(target: _Target, stage: Staging, content: Content | None, lock: Lock
     from lhub.sealing import stage as sealed  # for what is sealed
 
     staged = sealed(stage, content, lock, task.breathe)
-    if odd := changed(target.packing):
+    odd = changed(target.packing) if target.arriving is None else []
+    if odd:
         raise changed_error(odd)
     return staged
 

@@ -139,6 +139,17 @@ def test_the_same_documents_are_the_same_version_in_whatever_way_they_come(regis
     assert registry.verify().ok
 
 
+def test_a_sealed_array_comes_back_and_is_nowhere_in_clear(registry: Registry) -> None:
+    pytest.importorskip("pyrage")
+    docs = array(300, text="marmalade-in-clear")
+    pushed = registry.push(docs, "alice/x", seal=True)
+    mine = Registry(registry.root, namespace="alice", secret=pushed.secret, timeout=20)
+    assert content(load(mine, "alice/x")) == content(docs)
+    assert (mine.push(iter(docs), "alice/x").version, mine.show("alice/x").length) == (pushed.version, 300)
+    assert [path.name for path in registry.root.rglob("files/*")] == ["payload.age"]
+    assert [path for path in registry.root.rglob("*") if path.is_file() and b"marmalade" in path.read_bytes()] == []
+
+
 def test_the_manifest_tells_what_the_array_is(registry: Registry) -> None:
     registry.push(array(3), "alice/x")
     about = registry.show("alice/x").manifest["about"]

@@ -518,6 +518,24 @@ def test_a_resource_without_a_tag_says_so(alice: Person, pushed: Registry) -> No
     assert alice.get(f"{HELLO}/manage")
 
 
+@pytest.mark.parametrize("key", [True, False])
+def test_what_is_sealed_is_shown_to_who_has_the_key_and_told_of_to_who_has_not(
+    registry: Registry, make_executor: Callable[..., Path], key: bool
+) -> None:
+    secret = registry.push(make_executor("Shut"), "Shut", seal=True, tags=["v1"]).secret
+    mine = Registry(registry.root, namespace="alice", secret=secret if key else None, timeout=20)
+    with portal(mine) as (made, base):
+        alice = Person(base=base)
+        alice.enter(made.way_in)
+        assert "alice/Shut" in alice.get("/executors").text
+        code = 200 if key else 403
+        pages = [alice.get(f"/r/alice/Shut{page}", code).text for page in ("", "/files", "/files/executor.py")]
+        assert ["class Shut" in text for text in pages] == [False, False, key]
+        assert [("is sealed, and nothing here opens it" in text) != key for text in pages] == [True] * 3
+        assert "v1" in alice.get("/r/alice/Shut/history").text
+        assert "Shut" in alice.get("/r/alice/Shut/manage").text
+
+
 def test_one_without_a_namespace_has_a_page(
     alice: Person, registry: Registry, make_executor: Callable[..., Path]
 ) -> None:

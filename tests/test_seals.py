@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pyrage
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +28,7 @@ from tests.test_collection import as_user
 from tests.test_crowds import needs_root
 from tests.test_order import Ruler, in_a_child, kill
 
+pyrage = pytest.importorskip("pyrage", reason="needs pyrage: pip install 'lhub[seal]'")
 shared = crowds.shared
 MARK = "marmalade-in-clear"
 FILES = {
