@@ -670,17 +670,17 @@ def _refuse_unexpected(target: _Target, order: Order, links: Links) -> None:
 
 def _keep_secret(target: _Target, order: Order, locked: Change, lock: Lock | None) -> None:
     """Keep what proves the secret of a new resource, before its kind; of what stands, see that its seal still does."""
-    secrecy.see_unchanged(locked, lock, first=target.first)
-    if not target.first or (lock is None and target.place.namespace is not None):
-        return
-    if target.resource.kind() is not None and target.resource.published():
-        if target.place.namespace is not None:
-            raise Vanished(f"{target.resource.name} was pushed by another process just now", hint="push it again")
+    unnamed = target.place.namespace is None
+    if target.first and unnamed and target.resource.kind() is not None and target.resource.published():
         raise Conflict(f"{target.resource.name} was pushed by somebody else just now", hint="choose another name")
+    secrecy.see_unchanged(locked, lock, first=target.first)
+    if not target.first:
+        return
+    if lock is not None and target.resource.published():
+        raise Vanished(f"{target.resource.name} was pushed by another process just now", hint="push it again")
     if lock is not None:
         locked.keep_seal(lock.seal.text())
-        return
-    if order.secret is None:
+    if lock is not None or not unnamed or order.secret is None:
         return
     from lhub.verifier import verifier  # for resources without a namespace only
 

@@ -7,14 +7,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lhub.spaces as spaces
 from lhub.change import Change
 from lhub.errors import Conflict, Corrupt, UsageError
 from lhub.layout import TEAM, is_sealed
 from lhub.orders import Order
-from lhub.sealing import Lock
 from lhub.session import Session
 from lhub.store import DAMAGED, Resource, Vanished
+
+if TYPE_CHECKING:
+    from lhub.sealing import Lock
 
 
 def wants(order: Order, namespace: str | None) -> bool:
@@ -73,8 +77,10 @@ def standing_lock(session: Session, resource: Resource, secret: str | None) -> L
 
 
 def see_unchanged(locked: Change, lock: Lock | None, *, first: bool) -> None:
-    """Under the lock: raise Vanished, to begin anew, where it is sealed otherwise by now than when it was begun."""
-    name, text = locked.resource.name, locked.resource.seal_text()
-    begun = lock.stood if lock else None
-    if text != begun and not (first and not locked.resource.published()):
-        raise Vanished(f"{name} was sealed for others meanwhile", hint="push it again")
+    """Under the lock: raise Vanished, to begin anew, where it is sealed otherwise by now than when it was begun.
+
+    What a first push that was killed has left counts for nothing.
+    """
+    resource, begun = locked.resource, lock.stood if lock else None
+    if resource.seal_text() != begun and not (first and not resource.published()):
+        raise Vanished(f"{resource.name} was sealed otherwise meanwhile", hint="push it again")

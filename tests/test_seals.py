@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import stat
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +25,19 @@ from lhub.orders import Pushed
 from lhub.registry import Registry
 from lhub.seals import SCRYPT, Seal
 from tests import test_crowds as crowds
-from tests.conftest import as_caller, by_hand, config_yml, executor_py, read_tree, snapshot, without_pyrage, write_tree
+from tests.conftest import (
+    PROJECT,
+    Answer,
+    Shell,
+    as_caller,
+    by_hand,
+    config_yml,
+    executor_py,
+    read_tree,
+    snapshot,
+    without_pyrage,
+    write_tree,
+)
 from tests.test_build_env import search
 from tests.test_collection import as_user
 from tests.test_crowds import needs_root
@@ -522,6 +537,67 @@ def test_what_was_in_the_clear_for_a_moment_has_no_name(
     with nobody.opened(ref) as version, version.file("executor.py") as descriptor:
         assert os.read(descriptor, 10_000) == (source / "executor.py").read_bytes()
         assert os.listdir(place) == []
+
+
+def typed(shell: Shell, keys: str, *words: str) -> Answer:
+    """lhub at a terminal where somebody types this, once he is asked for a SECRET."""
+    person, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "lhub", *words], stdin=terminal, cwd=shell.cwd, env=shell.environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as lhub:  # fmt: skip
+        assert lhub.stderr is not None
+        said = b""
+        while keys and (more := lhub.stderr.read(1)):
+            said += more
+            if said.endswith(b"SECRET: "):
+                time.sleep(0.2)  # until the echo is off
+                os.write(person, keys.encode())
+                break
+        out, err = lhub.communicate(timeout=60)
+    os.close(person)
+    os.close(terminal)
+    return Answer(code=lhub.returncode, out=out.decode(), err=(said + err).decode())
+
+
+def test_who_types_a_secret_is_told_how_to_hide_it_and_may_be_asked(shell: Shell, source: Path) -> None:
+    asked = typed(shell, "correct-horse-battery\n", "push", str(source), "--private", "--secret", "-")
+    assert (asked.code, "SECRET: correct-horse-battery" in asked.out, "keeps" in asked.err) == (0, True, False)
+    assert asked.err.count("correct") == 0
+    for words in (
+        ["push", str(source), "--force-update", "Hello", "--secret", "correct-horse-battery"],
+        ["pull", "jinahub://Hello:correct-horse-battery", "out"],
+    ):
+        told = typed(shell, "", *words)
+        assert (told.code, "LHUB_SECRET" in told.err, "correct" in told.err) == (0, True, False), told.err
+    hidden = shell("pull", "Hello", "again", LHUB_SECRET="correct-horse-battery")
+    assert (hidden.code, hidden.err) == (0, "")
+
+
+SPEND = """
+import resource, sys
+from lhub.registry import Registry
+registry = Registry(sys.argv[1], namespace="alice", home=sys.argv[1] + "-home", timeout=20)
+registry.login("alice")
+registry.push(sys.argv[2], "alice/large", seal=True)
+registry.pull("alice/large", sys.argv[2] + ".out")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_gibibyte_goes_in_and_out_without_a_gibibyte_of_memory(tmp_path: Path) -> None:
+    spent = []
+    for size in (1 << 20, 1 << 30):
+        large = tmp_path / f"large{size}"
+        with large.open("wb") as file:
+            file.truncate(size)
+        words = [sys.executable, "-c", SPEND, str(tmp_path / f"registry{size}"), str(large)]
+        spent.append(int(subprocess.run(words, capture_output=True, text=True, check=True, cwd=PROJECT).stdout))
+        assert (tmp_path / f"large{size}.out").stat().st_size == size
+        for path in (large, tmp_path / f"large{size}.out"):
+            path.unlink()
+    assert (spent[1] - spent[0]) * 1024 < 64 << 20
 
 
 # crashes, and others

@@ -99,8 +99,6 @@ def _secret(here: Registry, given: str | None, name: str | None, update: str | N
     if given == "-":
         return str(click.prompt("SECRET", hide_input=True, err=True))
     if given is not None:
-        if show.can_ask():
-            click.echo("lhub: --secret stays in the shell's history; LHUB_SECRET or --secret - keeps it out", err=True)
         return given
     bare = update is not None and "/" not in update
     return here.session.secret if here.session.caller is None or bare else None

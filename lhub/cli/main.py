@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import sys
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from lhub.redaction import Redaction
 
 _BUILD_ENV = "--build-env"
+_IN_REFERENCE = re.compile(r"jinahub(\+docker)?://[^/:]+:")
 _TELLING = 4
 """Characters of a word that could be a secret: shorter ones any sentence has."""
 
@@ -166,6 +169,15 @@ def _taken_out(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     return left, environment
 
 
+def _tell_history(arguments: list[str]) -> None:
+    """Offer another way to a person who types a secret, which his shell keeps."""
+    typed = any(_IN_REFERENCE.match(word) for word in arguments) or any(
+        before == "--secret" and word != "-" for before, word in pairwise(arguments)
+    )
+    if typed and sys.stdin and sys.stdin.isatty():
+        sys.stderr.write("lhub: your shell keeps the secret that you typed; LHUB_SECRET or --secret - hides it\n")
+
+
 def _hide(arguments: list[str]) -> Redaction:
     """What no sentence repeats: the variables for requirements, and what was typed where the value of one belongs."""
     from lhub.door import variable  # for errors only
@@ -180,6 +192,7 @@ def _hide(arguments: list[str]) -> Redaction:
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code. No error leaves as a traceback (unless LHUB_TRACEBACK is set)."""
+    _tell_history(_own(arguments))
     try:
         code = lhub.main(arguments, prog_name="lhub", standalone_mode=False)
         return code if isinstance(code, int) else 0  # of `ctx.exit`; a command itself answers nothing
