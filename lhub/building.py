@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -164,7 +164,11 @@ class Built:
     def opened(self) -> Iterator[Version]:
         """The published version."""
         with self.resource.opened(self.version) as version:
-            yield version if self.lock is None else Unsealed(version, lambda: cast("Lock", self.lock))
+            if self.lock is None:
+                yield version
+                return
+            with closing(Unsealed(version, lambda: cast("Lock", self.lock))) as unsealed:
+                yield unsealed
 
     def text(self, path: str) -> str:
         """A text among its files; empty where it is none of them."""

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from lhub.errors import NotFound, ToolMissing, UsageError
+from lhub.errors import Denied, NotFound, ToolMissing, UsageError
 from lhub.images.oci import Layout
 from lhub.orders import ImageFailed
 from lhub.registry import Registry
@@ -170,6 +170,23 @@ def test_an_image_is_loaded_once_and_runs(engine: str, based: Registry, server: 
     told.pull("jinaai+docker://alice/Hello:v1")
     assert said[-1].startswith("loading")
     assert ran(engine, "run", "--rm", "--network", "none", image) == "another\n"
+
+
+@each_runner
+def test_the_image_of_what_is_sealed_is_built_loaded_and_runs_for_who_has_the_key(
+    engine: str, based: Registry, server: Path
+) -> None:
+    (server / "server.py").write_text("print('marmalade-in-clear')\n")
+    secret = based.push(server, image="always", builder=engine, seal=True, build_env={"TOKEN": "s3cr3t-of-mine"}).secret
+    images = based.root / "alice/Hello/.lhub/images"
+    assert [path.name for path in images.rglob("*") if path.is_file()] == ["image.age"]
+    assert [path for path in images.rglob("*.age") if b"marmalade" in path.read_bytes()] == []
+    with pytest.raises(Denied):
+        based.pull("jinaai+docker://alice/Hello")
+    mine = Registry(based.root, namespace="alice", secret=secret, timeout=20)
+    path = mine.pull("jinaai+docker://alice/Hello").path.removeprefix("docker://")
+    assert ran(engine, "run", "--rm", "--network", "none", path) == "marmalade-in-clear\n"
+    assert mine.push(server, image="always", builder=engine, build_env={"TOKEN": "s3cr3t-of-mine"}).image
 
 
 @each_runner
