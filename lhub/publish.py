@@ -93,7 +93,10 @@ def plan(session: Session, order: Order) -> Planned:
 
 @dataclass(kw_only=True)
 class _Going:
-    """A push on its way; `works` are its task, wherever its resource was made anew, `tasks` holds their locks."""
+    """A push on its way; `works` are its task, wherever its resource was made anew, `tasks` holds their locks.
+
+    `secret` and `lock` are what a first push has made: told once, and kept as the seal.
+    """
 
     session: Session
     order: Order
@@ -140,6 +143,8 @@ class _Going:
         if target.first:
             self.keep_secret(target)
         lock = self.lock_of(target)
+        if lock is not None:  # also if it is deleted meanwhile, and made anew
+            self.order = replace(self.order, seal=True)
         hidden = _settle(session, target, self.order, sealed=lock is not None)
         with _telling_hidden(session, target) if hidden else nullcontext():
             pushed = _push(session, target, self.order, self.task_at(target), lock)
@@ -228,6 +233,7 @@ class _Going:
             task_id=self.task,
             path=None,
             secret=self.secret,
+            sealed=self.order.seal,
         )
 
 

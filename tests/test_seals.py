@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lhub.age as age
@@ -41,6 +43,7 @@ from tests.conftest import (
 from tests.test_build_env import search
 from tests.test_collection import as_user
 from tests.test_crowds import needs_root
+from tests.test_deletion import Hooked
 from tests.test_order import Ruler, in_a_child, kill
 
 pyrage = pytest.importorskip("pyrage", reason="needs pyrage: pip install 'lhub[seal]'")
@@ -158,6 +161,31 @@ def _stretched(registry: Registry, secret: str) -> str:
 def test_an_identity_is_spelt_as_the_library_spells_it(key: bytes) -> None:
     text = age._bech32("age-secret-key-", key).upper()
     assert str(pyrage.x25519.Identity.from_str(text)) == text
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.binary(max_size=70_000), max_size=5))
+def test_what_is_sealed_opens_as_it_was_in_whatever_pieces_it_came(pieces: list[bytes]) -> None:
+    text = b"".join(age.seal(iter(pieces), [age.recipient_of(SECRET)]))
+    assert b"".join(age.unseal(io.BytesIO(text), [SECRET], "it")) == b"".join(pieces)
+
+
+def test_who_stops_reading_stops_the_sealing_and_what_fails_on_its_way_is_raised() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    def broken() -> Iterator[bytes]:
+        yield b"x"
+        raise KeyError("mine")
+
+    before = threading.active_count()
+    sealing = age.seal(endless(), [age.recipient_of(SECRET)])
+    next(sealing)
+    sealing.close()
+    with pytest.raises(KeyError, match="mine"):
+        list(age.seal(broken(), [age.recipient_of(SECRET)]))
+    assert threading.active_count() == before
 
 
 # one content, one version
@@ -680,6 +708,31 @@ def test_two_first_pushes_at_once_are_sealed_by_one_seal(tmp_path: Path, source:
         pulled = Path(alice.pull(f"alice/Hello:t{number}", tmp_path / f"out{number}").path)
         assert (pulled / "empty.txt").read_text() == f"{number}"
     assert alice.verify().ok
+
+
+@pytest.mark.parametrize("meanwhile", ["deleted", "shared"])
+def test_a_push_that_meets_it_changed_begins_anew_and_stays_sealed(
+    tmp_path: Path, source: Path, meanwhile: str
+) -> None:
+    """Deleted, it is made anew, with a new secret; shared no more, it is sealed by the new key."""
+    alice, bob = person(tmp_path, "alice"), person(tmp_path, "bob")
+    alice.push(source, seal=True)
+    alice.share("alice/Hello", "bob")
+    keys = bob.session.locked(bob.session.resource("alice", "Hello"), None).keys
+    (source / "empty.txt").write_text("new")
+
+    def change() -> None:
+        alice.delete("alice/Hello") if meanwhile == "deleted" else alice.unshare("alice/Hello", "bob")
+
+    pen = Hooked(lambda verb, path: verb == "write_new" and path.endswith("SHA256SUMS"), change)
+    slow = Registry(alice.root, namespace="alice", home=home(tmp_path, "alice"), pen=pen, timeout=20)
+    pushed = slow.push(source)
+    assert (pen.done, pushed.sealed, pushed.visibility) == (True, True, "private")
+    assert (pushed.secret is not None) == (meanwhile == "deleted")
+    assert search(alice.root / "alice/Hello", MARK) == []
+    assert alice.pull("alice/Hello", tmp_path / "out").version == pushed.version
+    with payload(alice, pushed).open("rb") as file, pytest.raises(age.NoKey):
+        list(age.unseal(file, keys, "it"))
 
 
 @pytest.fixture
