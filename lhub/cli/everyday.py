@@ -178,7 +178,7 @@ def _print_pushed(pushed: Pushed, *, usage: bool) -> None:
     click.echo(f"pull it: lhub pull {_with_secret(pushed, pushed.uri)}")
     if pushed.image:
         click.echo(f"as a container: lhub pull {_with_secret(pushed, pushed.image)}")
-    if pushed.secret:
+    if pushed.secret and "/" not in pushed.name:
         update = f"lhub push PATH --force-update {pushed.name} --secret SECRET"
         click.echo(f"update it: {update}")
 
