@@ -28,11 +28,15 @@ PREFIX = "AGE-SECRET-KEY-1"
 """What an identity begins with."""
 _LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_PATIENCE = 10.0
+"""Seconds that are waited for a thread which has been told to end: it looks whenever it writes a piece."""
 _PIECE, _AHEAD = 4 << 20, 2
 """Bytes that go from one thread to the other at once, and how many such: with pieces of 1 MiB the two wait for one
 another (for the GIL) a third of the time, 2.9 s a GiB in place of 2.1.
 """
 _LONGEST_KEY = 200
+_LONGEST_HEADER = 64 << 10
+"""Bytes: some four hundred recipients."""
 
 
 class NoKey(Denied):
@@ -130,9 +134,9 @@ def is_recipient(text: object) -> bool:
 
 
 def seal(pieces: Iterable[bytes], recipients: Iterable[str]) -> Generator[bytes, None, None]:
-    """What comes piece by piece, sealed for these recipients."""
+    """What comes piece by piece, sealed for these recipients; Corrupt where one is none."""
     pyrage, source = _pyrage(), Source(iter(pieces))
-    keys = [pyrage.x25519.Recipient.from_str(each) for each in dict.fromkeys(recipients)]
+    keys = _recipients(recipients)
 
     def work(target: IO[bytes]) -> None:
         try:
@@ -143,6 +147,14 @@ def seal(pieces: Iterable[bytes], recipients: Iterable[str]) -> Generator[bytes,
     return _beside(work)
 
 
+def _recipients(texts: Iterable[str]) -> list[Any]:
+    pyrage = _pyrage()
+    try:
+        return [pyrage.x25519.Recipient.from_str(each) for each in dict.fromkeys(texts)]
+    except pyrage.RecipientError:
+        raise Corrupt("it is sealed for somebody whose recipient is none", hint="its seal.yaml was altered") from None
+
+
 def unseal(stream: IO[bytes], identities: Iterable[str], what: str) -> Generator[bytes, None, None]:
     """The content of a sealed stream; NoKey where none of the identities opens it, Corrupt where it was altered or cut.
 
@@ -150,6 +162,7 @@ def unseal(stream: IO[bytes], identities: Iterable[str], what: str) -> Generator
     """
     pyrage = _pyrage()
     keys = [pyrage.x25519.Identity.from_str(each) for each in dict.fromkeys(identities)]
+    _see_header(stream, what)
 
     def work(target: IO[bytes]) -> None:
         try:
@@ -166,16 +179,26 @@ def unseal(stream: IO[bytes], identities: Iterable[str], what: str) -> Generator
     return _beside(work)
 
 
+def _see_header(stream: IO[bytes], what: str) -> None:
+    """Refuse a header without an end, over which the library ponders for minutes; the stream is at its begin again."""
+    begun = stream.tell()
+    head = stream.read(_LONGEST_HEADER)
+    if b"\n--- " not in head:
+        raise Corrupt(f"{what} is no sealed file any more: its header has no end")
+    stream.seek(begun)
+
+
 def seal_text(text: str, recipients: Iterable[str]) -> str:
     """A short text, sealed and armored."""
-    pyrage = _pyrage()
-    keys = [pyrage.x25519.Recipient.from_str(each) for each in dict.fromkeys(recipients)]
+    pyrage, keys = _pyrage(), _recipients(recipients)
     return bytes(pyrage.encrypt(text.encode(), keys, armored=True)).decode()
 
 
 def unseal_text(text: str, identities: Sequence[str]) -> str | None:
     """A short text, opened; None where none of the identities opens it."""
     pyrage = _pyrage()
+    if len(text) > _LONGEST_HEADER:
+        raise Corrupt(f"what is sealed in {len(text)} letters is no key")
     try:
         return bytes(
             pyrage.decrypt(text.encode(), [pyrage.x25519.Identity.from_str(each) for each in identities])
@@ -258,6 +281,6 @@ def _beside(work: Callable[[IO[bytes]], None]) -> Generator[bytes, None, None]:
             yield piece
     finally:
         outlet.deserted = True
-        thread.join()
+        thread.join(_PATIENCE)
     if failures:
         raise failures[0]

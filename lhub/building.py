@@ -26,7 +26,6 @@ from lhub.images.engines import LOCAL, Build, Engine, local_name
 from lhub.images.leaks import Secrets, refuse_short
 from lhub.images.making import Known, Making
 from lhub.images.oci import BUILDER, IMAGE, MADE_OF, Image, Layout, Platform, choose, faults, here, to_json
-from lhub.images.sealed import notes, seal_layout
 from lhub.images.tars import loadable
 from lhub.imaging import DOCKERFILE, HUBS, Way, Wish, check, find_way, ground_of, own_bases
 from lhub.kinds.requirements import FILE
@@ -35,9 +34,10 @@ from lhub.names import LATEST, Ref, parse_ref
 from lhub.opening import listed, read_open, read_small
 from lhub.orders import ImageCancelled, ImageFailed, Pushed
 from lhub.redaction import Redaction
+from lhub.sealed_images import clear_stage, notes, seal_layout
 from lhub.sealing import Lock, Unsealed
 from lhub.session import Session
-from lhub.staging import staging
+from lhub.staging import Staging, staging
 from lhub.store import Resource, Version
 
 _INTERRUPTED = 130
@@ -191,14 +191,12 @@ def build(work: Built, way: Way) -> bool:
             return False
         session, me = work.session, work.session.writer()
         with staging(session.pen, work.resource, work.modes, me.unique, me.note) as stage:
-            making, here_it_is = Making(stage), work.lay_out(f"{stage.folder.path}/scratch")
-            images = [making.keep(_one(here_it_is, way, making, platform)) for platform in way.platforms or (None,)]
-            _see(images)
-            _tell_missing(here_it_is, way)
-            making.name(images, made_of=made_of, builder=way.builder)
-            _see_layout(making)
-            if work.lock is not None:
-                seal_layout(stage, work.lock.recipients, work.task.breathe)
+            if work.lock is None:
+                images = _made(work, way, stage, made_of)
+            else:
+                with clear_stage(session.pen, work.resource.name, me.unique, me.note) as clear:
+                    images = _made(work, way, clear, made_of)
+                    seal_layout(stage, clear.folder.files, work.version, work.lock, work.task.breathe)
             layout = stage.finish_layout()
             with change(work.resource, work.modes, me) as locked:
                 work.task.breathe(at_once=True)
@@ -207,6 +205,17 @@ def build(work: Built, way: Way) -> bool:
         size = sum(image.bytes for image in images)
         told.update(new=True, platforms=[str(image.platform) for image in images], bytes=size)
     return True
+
+
+def _made(work: Built, way: Way, stage: Staging, made_of: str) -> list[Image]:
+    """Make the layout in a staging folder; the images that are in it."""
+    making, here_it_is = Making(stage), work.lay_out(f"{stage.folder.path}/scratch")
+    images = [making.keep(_one(here_it_is, way, making, platform)) for platform in way.platforms or (None,)]
+    _see(images)
+    _tell_missing(here_it_is, way)
+    making.name(images, made_of=made_of, builder=way.builder)
+    _see_layout(making)
+    return images
 
 
 def _see_layout(making: Making) -> None:

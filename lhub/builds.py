@@ -66,13 +66,17 @@ def is_task_id(text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """Who builds: his name, host and clock, what he hides in what is kept, and who is told of each event."""
+    """Who builds: his name, host and clock, what he hides in what is kept, and who is told of each event.
+
+    Of what is `sealed` no word is kept that a program or an error says: it may be of the content.
+    """
 
     who: str
     host: str
     note: str
     clock: Callable[[], float] = time.time
     hide: Redaction = field(default_factory=Redaction)
+    sealed: bool = False
     telling: Callable[[Event], None] = lambda event: None
 
 
@@ -94,8 +98,9 @@ class Task:
         if kind in _WORDY:  # not our own words and numbers: a value may be `1`, or `push`
             payload = self._builder.hide.value(payload)
         line = {"time": round(self._builder.clock(), 3), "type": kind, "subject": subject, "payload": payload}
+        kept = line | ({"payload": _withheld(payload)} if kind in _WORDY and self._builder.sealed else {})
         with suppress(OSError):
-            self._pen.append(self._place.events, json.dumps(line).encode() + b"\n", self._modes.file)
+            self._pen.append(self._place.events, json.dumps(kept).encode() + b"\n", self._modes.file)
         self._tell(line)
 
     def stands(self) -> bool:
@@ -141,6 +146,12 @@ class Task:
             self.event("failed", subject, {"message": _words(error)})
             raise
         self.event("done", subject, payload)
+
+
+def _withheld(payload: object) -> object:
+    """What is kept in the place of words."""
+    said = "it is sealed, so this was told to its pusher alone"
+    return dict.fromkeys(payload, said) if isinstance(payload, dict) else said
 
 
 def _words(error: BaseException) -> str:

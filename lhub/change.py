@@ -472,7 +472,8 @@ class Change:
     def set_visibility(self, visibility: str) -> None:
         """Set the folder's mode and see that it stuck."""
         try:
-            self.pen.set_mode(self.place.path, self.modes.private if visibility == "private" else self.modes.public)
+            closed = self.modes.sealed if self.resource.sealed() else self.modes.private
+            self.pen.set_mode(self.place.path, closed if visibility == "private" else self.modes.public)
         except PermissionError:
             raise Denied(f"{self.resource.name} is not yours to change", hint="its maker can") from None
         if visibility == "private":

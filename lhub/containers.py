@@ -16,11 +16,11 @@ from lhub.fetch import Pulled, new_file, refuse_inside
 from lhub.images.base import BaseImage
 from lhub.images.engines import RUNNERS, Engine, asked, find, local_name, missing
 from lhub.images.oci import Image, Layout, Platform, choose, here, parse_platform
-from lhub.images.sealed import Opened, is_sealed
 from lhub.images.tars import loadable
 from lhub.imaging import ground_of, own_bases
 from lhub.names import LATEST, Ref
 from lhub.opening import free_bytes, refresh
+from lhub.sealed_images import Opened, lies_sealed
 from lhub.session import Session
 from lhub.store import Resource
 
@@ -79,7 +79,9 @@ def container(session: Session, ref: Ref) -> Container:
     resource, version = session.find(plain)
     refresh(resource.folder.images)
     if folder := resource.image(version):
-        opened = Opened(folder, session.locked(resource, ref.secret).keys, session.pen) if is_sealed(folder) else None
+        opened = None
+        if lies_sealed(folder):
+            opened = Opened(folder, version, session.locked(resource, ref.secret), session.pen)
         layout = opened.layout if opened else Layout(folder)
         found = Container(ref=plain, resource=resource, version=version, layout=layout, images=layout.images())
         return replace(found, opened=opened)

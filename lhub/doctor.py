@@ -38,6 +38,7 @@ from lhub.layout import (
     TRASH,
     Modes,
     is_gone,
+    is_sealed,
     is_version,
     kept,
     link_to,
@@ -418,8 +419,8 @@ def _modes(session: Session, resource: Resource, modes: Modes) -> Iterator[_Foun
     folder = resource.folder
     for path, wanted in _exact(resource, modes):
         mode = _mode(path)
-        if mode is not None and mode & ~wanted:
-            yield _mode_found(session, path, mode, mode & wanted)
+        if mode is not None and (mode & ~wanted or is_sealed(wanted) > is_sealed(mode)):
+            yield _mode_found(session, path, mode, wanted if is_sealed(wanted) else mode & wanted)
         elif mode is not None and mode != wanted and path == resource.folder.path and modes is ONE_PERSON:
             yield _Found(
                 path=path, problem=f"its mode is {mode:04o}, so not everybody may read it", hint=f"it was {wanted:04o}"
@@ -519,7 +520,8 @@ def _writable(session: Session, path: str, forbidden: int) -> Iterator[_Found]:
 def _exact(resource: Resource, modes: Modes) -> Iterator[tuple[str, int]]:
     status = resource.status()
     if status is not None:
-        yield resource.folder.path, kept(status.st_mode, modes)
+        sealed = os.path.lexists(resource.folder.seal)
+        yield resource.folder.path, modes.sealed if sealed else kept(status.st_mode, modes)
     yield resource.folder.lock, modes.lock
     yield resource.folder.secret, 0o600
 

@@ -19,7 +19,7 @@ from functools import partial
 
 from lhub.errors import LhubError, UsageError, clean
 from lhub.identity import make_home, recall, recall_mounts, remember, remember_mount
-from lhub.names import BUILD_ENV
+from lhub.names import BUILD_ENV, secret_faults
 from lhub.registry import Registry
 
 
@@ -98,8 +98,16 @@ def here(
         mounts=recall_mounts(own),
         on_mount=partial(_keep_mount, own),
         home=own,
-        secret=environment.get("LHUB_SECRET") or None,
+        secret=_secret(environment),
     )
+
+
+def _secret(environment: Mapping[str, str]) -> str | None:
+    """The secret of what is sealed, or of what has no namespace; UsageError for what can be none."""
+    given = environment.get("LHUB_SECRET") or None
+    if given is not None and (faults := secret_faults(given)):
+        raise UsageError(f"LHUB_SECRET is no secret: {', '.join(faults)}", hint="unset LHUB_SECRET")
+    return given
 
 
 def _keep(bounds: str, own: str) -> None:

@@ -24,6 +24,7 @@ from lhub.diary import Entry, Recorded, missing
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.fetch import new_file, refuse_inside
 from lhub.identity import account_of
+from lhub.layout import ONE_PERSON
 from lhub.manifest import SMALL
 from lhub.names import Ref, is_version_prefix, parse_namespace, parse_tag, twin
 from lhub.opening import GONE, free_bytes, read_small
@@ -302,15 +303,33 @@ class _Receiver:
         return self.parcel.verifier is None and self.parcel.seal is None
 
     def _refuse_seal(self) -> None:
-        """What is sealed for somebody joins only what is sealed by the same document."""
-        if self.stands and self.resource.seal_text() != self.parcel.seal:
-            what = (
-                "is sealed otherwise"
-                if self.parcel.seal and self.resource.seal_text()
-                else "is sealed on one side only"
-            )
+        """What is sealed for somebody joins only what is sealed by the same document, or is new and his own."""
+        seal, standing = self.parcel.seal, self.resource.seal_text() if self.stands else None
+        if self.stands and standing != seal:
+            what = "is sealed otherwise" if seal and standing else "is sealed on one side only"
             raise Conflict(
                 f"{self.name} stands here, and {what}", hint="import it under another name, or delete this one"
+            )
+        if seal and self.namespace is not None and not self.stands:
+            self._refuse_another_s(seal, self.namespace)
+
+    def _refuse_another_s(self, seal: bytes, namespace: str) -> None:
+        """What is sealed for another owner would let him read all that is pushed to it here."""
+        from lhub.age import NoKey, recipient_of  # for what is sealed
+        from lhub.sealing import Lock, proves  # as above
+
+        session = self.session
+        secrets = [session.secret] if session.secret else []
+        try:
+            owner = Lock.read(seal, self.name, secrets, session.identities()).seal
+            mine = owner.owner in [recipient_of(each) for each in session.identities()]
+            own = (mine or any(proves(owner, secret) for secret in secrets)) and session.modes(namespace) is ONE_PERSON
+        except NoKey:
+            own = False
+        if not own:
+            raise Denied(
+                f"{self.name} is sealed for another owner, or his key is not here",
+                hint="lhub pull it, then push it with --seal to your own namespace; or LHUB_SECRET takes its secret",
             )
 
     def _same_secret(self) -> bool:

@@ -12,7 +12,7 @@ import os
 
 from lhub.age import PREFIX, new_identity, recipient_of
 from lhub.disk import Pen
-from lhub.errors import Corrupt
+from lhub.errors import Corrupt, UsageError
 from lhub.identity import make_home
 from lhub.opening import read_small
 
@@ -38,8 +38,10 @@ class Keyring:
         except (FileNotFoundError, NotADirectoryError):
             return None
         identity = next((line for line in lines if line.startswith(PREFIX)), None)
-        if identity is None:
-            raise Corrupt(f"{self.path(namespace)} holds no identity", hint="put back the one that was there")
+        try:
+            recipient_of(identity or "")
+        except UsageError:
+            raise Corrupt(f"{self.path(namespace)} holds no identity", hint="put back the one that was there") from None
         return identity
 
     def make(self, namespace: str, pen: Pen) -> str | None:

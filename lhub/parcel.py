@@ -115,7 +115,7 @@ class Shelved:
         self._versions = [only] if only else again(partial(_by_age, resource, set(self.tags.values())))
         self._versions = [version for version in self._versions if version not in without]
         self.verifier: bytes | None = None
-        self.seal = resource.seal_text()
+        self.seal = resource.seal_text() if resource.sealed() else None
 
     def versions(self) -> list[str]:
         """The versions, oldest first."""

@@ -164,7 +164,7 @@ class _Going:
             self.secret = self.order.secret or new_secret()
             if warning := weakness(self.secret):
                 self.session.notes(warning)
-            self.lock = Lock.new(self.secret, spaces.own_recipient(self.session, target.place.namespace))
+            self.lock = Lock.new(self.secret, spaces.own_identity(self.session, target.place.namespace))
         else:
             from lhub.verifier import new_secret as new_word  # for resources without a namespace only
 
@@ -203,6 +203,7 @@ class _Going:
             note=me.note,
             clock=session.clock,
             hide=Redaction(self.order.build_env.values()),
+            sealed=self.order.seal,
             telling=self.order.telling,
         )
         modes = session.modes(target.place.namespace)
@@ -430,7 +431,7 @@ def _identify(session: Session, target: _Target, order: Order) -> str | None:
     from lhub.sealing import Content, taken, version_of  # for what is sealed
 
     content = Content.of(taken(target.packing), target.kind, target.about)
-    return version_of(target.resource, lock.mark(content.manifest_text))
+    return version_of(target.resource, lock.marks(content.manifest_text))
 
 
 def _refuse_first(session: Session, target: _Target, order: Order) -> None:
@@ -468,6 +469,8 @@ def _settle(session: Session, target: _Target, order: Order, *, sealed: bool) ->
         _clear_leftover(session, target)
     mode = modes.sealed if sealed else modes.private if private else modes.public
     made = prepare(session.pen, target.resource.folder, modes, uid=session.uid, mode=mode)
+    if sealed and not made and not is_sealed(os.lstat(target.resource.folder.path).st_mode):
+        session.pen.set_mode(target.resource.folder.path, mode)  # a copy by hand has lost it
     hide = private and not place.private
     if made or not hide:
         return False
@@ -478,10 +481,16 @@ def _settle(session: Session, target: _Target, order: Order, *, sealed: bool) ->
 
 
 def _is_of_another_privacy(target: _Target, *, private: bool, sealed: bool) -> bool:
-    """Whether a first push that was killed left its folder closed otherwise: it is neither opened nor filled so."""
-    status = target.resource.status()
-    was = status is not None and is_sealed(status.st_mode)
-    return (target.place.private and not private) or (status is not None and was != sealed)
+    """Whether a first push that was killed left its folder closed otherwise: it is neither opened nor filled so.
+
+    What another first push makes just now looks so too, until its chmod.
+    """
+    for pause in (0.0, *_PAUSES[:3]):
+        time.sleep(pause)
+        status = target.resource.status()
+        if status is None or is_sealed(status.st_mode) == sealed:
+            return target.place.private and not private
+    return True
 
 
 def _clear_leftover(session: Session, target: _Target) -> None:

@@ -748,7 +748,7 @@ class Registry:
         resource = self.session.permitted("manage", parsed)
         if visibility == "private" and parsed.namespace is None and not has_secret(resource):
             raise Conflict(f"{parsed.name} has no secret: private, nobody would see it", hint="lhub delete removes it")
-        if visibility == "public" and resource.seal_text() is not None:
+        if visibility == "public" and resource.sealed():
             raise Conflict(
                 f"{parsed.name} is sealed, so its versions cannot be opened to all",
                 hint="lhub pull it, then push it under another name",

@@ -10,9 +10,10 @@ Inside of ``payload.age`` lies a plain tar of what an unsealed version has, with
 from __future__ import annotations
 
 import hmac
+import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -21,12 +22,11 @@ from typing import IO, Any
 import lhub.age as age
 from lhub.errors import Corrupt, LhubError, UsageError
 from lhub.folder import Packing, Source
-from lhub.images.layers import Entry, tarred
-from lhub.images.sealed import Member, files
+from lhub.images.layers import Entry, streamed, tarred
 from lhub.layout import FILES, MANIFEST, SUMS
 from lhub.manifest import HUGE, LARGE, Manifest, Sealed, manifest_of, read_manifest
 from lhub.opening import PIECE, digest_of, digest_text, listed
-from lhub.seals import Seal, mark
+from lhub.seals import Seal, anchor, mark
 from lhub.staging import Opener, Staged, Staging, agrees, changed_error, known, opened_source
 from lhub.store import DAMAGED, Resource, Version
 from lhub.tree import File, tree_of
@@ -37,6 +37,8 @@ _SHORT = 16
 """Letters under which a secret of a person's choice is worth a warning."""
 Taken = tuple[File, Opener]
 """A file that shall be sealed, and how to open it anew."""
+Member = tuple[str, int, Iterator[bytes]]
+"""A file of a tar: its path there, its size, its bytes, which are to be read before the next is asked for."""
 _NOTHING: Member = ("", 0, iter(()))
 
 
@@ -50,11 +52,14 @@ class Lock:
 
     @classmethod
     def new(cls, secret: str, owner: str | None) -> Lock:
-        """The seal of a new resource with this SECRET, in a namespace of this recipient."""
+        """The seal of a new resource with this SECRET, in a namespace of this identity."""
         salt = None if age.is_identity(secret) else os.urandom(_SALT)
-        identity = secret if salt is None else age.stretched(secret, salt)
-        blank = Seal(recipient=age.recipient_of(identity), salt=salt, owner=owner, keys="")
-        return cls(seal=blank, stood=None, keys=()).with_new_key()
+        identity = secret.upper() if salt is None else age.stretched(secret, salt)
+        first = age.new_identity()
+        anchors = {"secret": anchor(identity, first)} | ({"owner": anchor(owner, first)} if owner else {})
+        whose = age.recipient_of(owner) if owner else None
+        blank = Seal(recipient=age.recipient_of(identity), salt=salt, owner=whose, keys="", anchors=anchors)
+        return cls(seal=blank, stood=None, keys=(first,)).resealed(blank)
 
     @classmethod
     def opened(cls, resource: Resource, secrets: Sequence[str], identities: Sequence[str]) -> Lock:
@@ -62,11 +67,25 @@ class Lock:
         text = resource.seal_text()
         if text is None:
             raise Corrupt(f"{resource.name} has sealed versions, and no {resource.folder.seal}", hint=DAMAGED)
-        seal = Seal.read(text, f"seal.yaml of {resource.name}")
-        keys = age.unseal_text(seal.keys, [*identities, *(identity_of(seal, secret) for secret in secrets)])
-        if keys is None:
-            raise no_key(resource.name, tried=bool(secrets))
-        return cls(seal=seal, stood=text, keys=tuple(keys.split()))
+        return cls.read(text, resource.name, secrets, identities)
+
+    @classmethod
+    def read(cls, text: bytes, name: str, secrets: Sequence[str], identities: Sequence[str]) -> Lock:
+        """The same of a document that may come from elsewhere; Corrupt where another has written it."""
+        seal = Seal.read(text, f"seal.yaml of {name}")
+        mine = [*identities, *(identity_of(seal, secret) for secret in secrets)]
+        opened = age.unseal_text(seal.keys, mine)
+        if opened is None:
+            raise no_key(name, tried=bool(secrets))
+        keys = tuple(opened.split())
+        if not (_are_keys(keys) and _is_anchored(seal, keys[0], mine)):
+            raise Corrupt(f"seal.yaml of {name} was not written by who has its keys", hint="put back a copy of it")
+        return cls(seal=seal, stood=text, keys=keys)
+
+    @property
+    def names(self) -> tuple[str | None, str]:
+        """The recipients of the owner and of the secret."""
+        return self.seal.owner, self.seal.recipient
 
     def with_new_key(self) -> Lock:
         """The same with one more key, for all that follows."""
@@ -76,7 +95,8 @@ class Lock:
         """The keys, sealed for whoever `seal` names."""
         kept = self.keys if keys is None else keys
         text = age.seal_text("".join(f"{key}\n" for key in kept), seal.openers)
-        return replace(self, seal=replace(seal, keys=text), keys=kept)
+        whole = replace(seal, keys=text)
+        return replace(self, seal=replace(whole, proof=whole.proven(kept[0])), keys=kept)
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -87,9 +107,28 @@ class Lock:
         """The mark of a content."""
         return mark(self.keys[-1], manifest)
 
+    def marks(self, manifest: bytes) -> frozenset[str]:
+        """Every mark that it may have been given."""
+        return frozenset(mark(key, manifest) for key in self.keys)
+
     def is_marked(self, manifest: bytes, wanted: str) -> bool:
         """Whether a mark is of this content, by whichever key was the newest then."""
         return any(hmac.compare_digest(mark(key, manifest), wanted) for key in self.keys)
+
+
+def _are_keys(keys: Sequence[str]) -> bool:
+    try:
+        return bool([age.recipient_of(key) for key in keys])
+    except UsageError:
+        return False
+
+
+def _is_anchored(seal: Seal, first: str, mine: Sequence[str]) -> bool:
+    """Whether a seal is that of these keys, and they those that one's own identity has always opened."""
+    whose = {seal.recipient: "secret", seal.owner: "owner"}
+    bound = [(whose[key], each) for each in mine if (key := age.recipient_of(each)) in whose]
+    true = all(hmac.compare_digest(seal.anchors.get(name, ""), anchor(each, first)) for name, each in bound)
+    return true and hmac.compare_digest(seal.proof, seal.proven(first))
 
 
 def no_key(name: str, *, tried: bool) -> age.NoKey:
@@ -222,7 +261,7 @@ def _read(opener: Opener) -> Iterator[bytes]:
 
 def standing(resource: Resource, content: Content, lock: Lock) -> Staged | None:
     """The version that has this content already, sealed whole; None where there is none."""
-    version = version_of(resource, lock.mark(content.manifest_text))
+    version = version_of(resource, lock.marks(content.manifest_text))
     if version is None:
         return None
     with resource.opened(version) as opened:
@@ -234,8 +273,8 @@ def standing(resource: Resource, content: Content, lock: Lock) -> Staged | None:
     return staged if agrees(resource, staged) else None
 
 
-def version_of(resource: Resource, wanted: str) -> str | None:
-    """The version whose manifest has a mark: the newest is asked first, for it is mostly that one."""
+def version_of(resource: Resource, wanted: Collection[str]) -> str | None:
+    """The version whose manifest has one of these marks: the newest is asked first, for it is mostly that one."""
     head = resource.links().head
     names = [entry.name for entry in listed(resource.folder.versions) if resource.has(entry.name)]
     for name in sorted(names, key=lambda name: name != head):
@@ -244,7 +283,7 @@ def version_of(resource: Resource, wanted: str) -> str | None:
                 sealed = opened.manifest().sealed
         except (OSError, LhubError):
             continue  # damaged, or collected meanwhile: it is not that one
-        if sealed is not None and sealed.mark == wanted:
+        if sealed is not None and sealed.mark in wanted:
             return name
     return None
 
@@ -410,3 +449,38 @@ def _hashed(pieces: Iterator[bytes], update: Callable[[bytes], None]) -> Iterato
     for piece in pieces:
         update(piece)
         yield piece
+
+
+@contextmanager
+def files(file: IO[bytes], keys: Sequence[str], what: str) -> Iterator[Iterator[Member]]:
+    """The files of a tar that was sealed, each to be read before the next; NoKey, Corrupt for one that is not whole.
+
+    Behind the last it is read to its end, where a cut one tells.
+    """
+    with closing(age.unseal(file, keys, what)) as stream:
+        source = age.Source(stream)
+        yield _members(io.BufferedReader(source, PIECE), source, what)
+
+
+def _members(stream: IO[bytes], source: age.Source, what: str) -> Iterator[Member]:
+    with _telling(source):
+        for info, pieces in streamed(stream, what):
+            yield info.name, info.size, _pieces(pieces, source)
+        while stream.read(PIECE):
+            pass
+
+
+def _pieces(pieces: Iterator[bytes], source: age.Source) -> Iterator[bytes]:
+    with _telling(source):
+        yield from pieces
+
+
+@contextmanager
+def _telling(source: age.Source) -> Iterator[None]:
+    """Say why it did not open, of which the tar's reader knows only that it did not."""
+    try:
+        yield
+    except (Corrupt, OSError):
+        if source.failure is not None:
+            raise source.failure from None
+        raise

@@ -5,7 +5,7 @@ lie in the document sealed for the SECRET, for the namespace that it is in, and 
 the SECRET, the namespace and the newest key. So a reader who is added opens all that stands, and one who is taken out,
 after whom there is a new key, nothing that follows.
 
->>> seal = Seal(recipient="age1x", keys="-----BEGIN", readers={"bob": "age1y"})
+>>> seal = Seal(recipient="age1x", keys="-----BEGIN", proof="0", readers={"bob": "age1y"})
 >>> Seal.read(seal.text()) == seal
 True
 """
@@ -25,6 +25,7 @@ SCRYPT = {"n": 1 << 17, "r": 8, "p": 1}
 """How a SECRET of a person's choice is stretched: 128 MiB, 0.4 s. Whoever reads the disk may guess as long as he likes
 (what OWASP's cheat sheet on storing passwords gives for scrypt)."""
 _LABEL = b"lhub sealed version 1"
+_ANCHOR = b"lhub seal anchor 1 "
 _SALT = 16
 
 
@@ -34,11 +35,14 @@ class Seal:
 
     `recipient` is that of its SECRET; `salt` (16 bytes) stands where a person chose that; `owner` is the recipient of
     the namespace it is in, if it has one; `readers` are namespaces and their recipients; `keys` is the age file, as
-    text, with the identities of the resource.
+    text, with the identities of the resource. A recipient is no secret, so anybody could seal keys of his own for all
+    of these: `anchors` (of the secret, of the owner) and `proof` are what only who has had the keys can make.
     """
 
     recipient: str
     keys: str
+    anchors: Mapping[str, str] = field(default_factory=dict)
+    proof: str = ""
     salt: bytes | None = None
     owner: str | None = None
     readers: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +60,13 @@ class Seal:
 
     def text(self) -> bytes:
         """seal.yaml."""
+        return to_yaml(self._document() | {"proof": self.proof}).encode()
+
+    def proven(self, first: str) -> str:
+        """The proof that `first`, the oldest key, gives of all that the document says."""
+        return hmac.digest(first.encode(), to_yaml(self._document()).encode(), "sha256").hex()
+
+    def _document(self) -> dict[str, Any]:
         document: dict[str, Any] = {"format": FORMAT, "recipient": self.recipient}
         if self.salt is not None:
             document["scrypt"] = {**SCRYPT, "salt": self.salt.hex()}
@@ -63,7 +74,7 @@ class Seal:
             document["owner"] = self.owner
         if self.readers:
             document["readers"] = [{"namespace": name, "recipient": key} for name, key in sorted(self.readers.items())]
-        return to_yaml({**document, "keys": self.keys}).encode()
+        return {**document, "anchors": dict(self.anchors), "keys": self.keys}
 
     @classmethod
     def read(cls, text: bytes, where: str = "seal.yaml") -> Seal:
@@ -71,13 +82,17 @@ class Seal:
         document = read_yaml(text, where)
         check_format(document, where)
         scrypt, readers = document.get("scrypt"), document.get("readers", [])
-        texts = [document.get("recipient"), document.get("keys"), document.get("owner", "")]
+        anchors = document.get("anchors")
+        texts = [document.get("recipient"), document.get("keys"), document.get("owner", ""), document.get("proof")]
+        texts += anchors.values() if isinstance(anchors, dict) else [None]
         good = all(isinstance(each, str) for each in texts) and isinstance(readers, list)
         if not good or not all(_is_reader(each) for each in readers):
             raise Corrupt(f"{where} is not what a push writes")
         return cls(
             recipient=document["recipient"],
             keys=document["keys"],
+            anchors=anchors or {},
+            proof=document["proof"],
             salt=None if scrypt is None else _salt(scrypt, where),
             owner=document.get("owner"),
             readers={each["namespace"]: each["recipient"] for each in readers},
@@ -102,6 +117,11 @@ def _salt(scrypt: object, where: str) -> bytes:
     if len(salt) != _SALT:
         raise Corrupt(f"{where} has no salt")
     return salt
+
+
+def anchor(identity: str, first: str) -> str:
+    """What binds the oldest key of a resource to an identity that opens it (64 hex digits)."""
+    return hmac.digest(identity.encode(), _ANCHOR + first.encode(), "sha256").hex()
 
 
 def mark(identity: str, manifest: bytes) -> str:

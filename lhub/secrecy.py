@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import lhub.spaces as spaces
 from lhub.change import Change
-from lhub.errors import Conflict, Corrupt, UsageError
-from lhub.layout import TEAM, is_sealed
+from lhub.errors import Conflict, UsageError
+from lhub.layout import TEAM
 from lhub.orders import Order
 from lhub.session import Session
-from lhub.store import DAMAGED, Resource, Vanished
+from lhub.store import Resource, Vanished
 
 if TYPE_CHECKING:
     from lhub.sealing import Lock
@@ -46,7 +46,7 @@ def is_to_be_sealed(session: Session, order: Order, namespace: str | None) -> bo
 
 def refuse(session: Session, resource: Resource, order: Order, namespace: str | None, *, first: bool) -> None:
     """Sealing is for good, from the first push on, and for one person's own: a team's is closed by its group."""
-    sealed = not first and stands(resource)
+    sealed = not first and resource.sealed()
     if order.seal and session.modes(namespace) is TEAM:
         raise UsageError(
             f"{namespace} is a team's namespace, in which nothing is sealed",
@@ -61,19 +61,9 @@ def refuse(session: Session, resource: Resource, order: Order, namespace: str | 
         raise Conflict(f"{resource.name} is sealed, so it cannot be public", hint="push it under another name")
 
 
-def stands(resource: Resource) -> bool:
-    """Whether a resource is sealed; Corrupt where its folder says so and the seal is gone: nothing goes in clear."""
-    if resource.seal_text() is not None:
-        return True
-    status = resource.status()
-    if status is not None and is_sealed(status.st_mode):
-        raise Corrupt(f"{resource.name} is sealed, and its seal is not there", hint=DAMAGED)
-    return False
-
-
 def standing_lock(session: Session, resource: Resource, secret: str | None) -> Lock | None:
     """The seal of what stands, with its keys; None for what stands in clear. Raises NoKey (Denied)."""
-    return session.locked(resource, secret) if stands(resource) else None
+    return session.locked(resource, secret) if resource.sealed() else None
 
 
 def see_unchanged(locked: Change, lock: Lock | None, *, first: bool) -> None:

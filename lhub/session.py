@@ -264,7 +264,7 @@ class Session:
             namespace=namespace,
             own=self.is_own(namespace),
             stands=status is not None and _is_shown(resource),
-            private=status is not None and is_private(status.st_mode),
+            private=status is not None and (is_private(status.st_mode) or os.path.lexists(resource.folder.seal)),
             maker=status is None or self._makes(namespace, status),
             secret=self._proves(resource, secret) if namespace is None else None,
             keyless=namespace is None and status is not None and not has_secret(resource),
@@ -352,6 +352,9 @@ class Session:
 
         try:
             return bool(Lock.opened(resource, [secret] if secret else [], self.identities()).keys)
+        except Corrupt as error:  # a person should know why nothing opens
+            self.notes(str(error))
+            return False
         except LhubError:
             return False
 

@@ -57,6 +57,8 @@ def share(session: Session, ref: Ref, namespace: str) -> Shared:
 def unshare(session: Session, ref: Ref, namespace: str) -> Shared:
     """Seal what follows no more for a namespace; NotFound where it was not."""
     resource = _own(session, ref)
+    if namespace == ref.namespace:
+        raise UsageError(f"{resource.name} is sealed for {namespace}, whose own it is", hint="lhub delete removes it")
     if namespace not in _sealed(resource):
         raise NotFound(
             f"{resource.name} is not shared with {namespace[:80]}", hint=f"lhub share {resource.name} tells with whom"

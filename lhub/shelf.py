@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lhub.access import may_see
@@ -247,9 +248,8 @@ def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int
     head = resource.links().head
     if head is None:
         return None
-    with resource.opened(head, patient=False) as version:
-        manifest = version.manifest()
-        paths = list(version.sums()) if manifest.count <= _MANY else []
+    with resource.opened(head, patient=False) as stored:
+        manifest, paths = _searched(session, resource, stored)
     texts = [("name", resource.name), *_texts(manifest), *(("file", path) for path in paths)]
     matches, rank = [], 0
     for term in wanted:
@@ -261,6 +261,19 @@ def _match(session: Session, resource: Resource, wanted: list[str]) -> tuple[int
     visibility = resource.visibility()
     told = tuple(dict.fromkeys(matches))
     return rank, Found(name=resource.name, kind=manifest.kind, visibility=visibility, matches=told)
+
+
+def _searched(session: Session, resource: Resource, stored: Version) -> tuple[Manifest, list[str]]:
+    """What is searched of a version: its manifest and paths; of a sealed one its content's, for who has the key."""
+    if stored.manifest().sealed is None:
+        return stored.manifest(), list(stored.sums()) if stored.manifest().count <= _MANY else []
+    from lhub.sealing import Unsealed  # for what is sealed
+
+    try:
+        version = Unsealed(stored, partial(session.locked, resource, None))
+        return version.manifest(), list(version.sums()) if version.manifest().count <= _MANY else []
+    except Denied:  # NoKey
+        return stored.manifest(), []
 
 
 def _texts(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -306,13 +306,11 @@ def no_twin_space(session: Session, namespace: str | None) -> None:
 # keys
 
 
-def own_recipient(session: Session, namespace: str | None) -> str | None:
-    """The recipient of one's own namespace, whose identity is made if this home has none; None without home or name."""
-    from lhub.age import recipient_of  # for what is sealed
-    from lhub.keyring import Keyring  # as above
+def own_identity(session: Session, namespace: str | None) -> str | None:
+    """The identity of one's own namespace, made if this home has none; None without home or name."""
+    from lhub.keyring import Keyring  # for what is sealed
 
-    identity = Keyring(session.home).make(namespace, session.pen) if namespace else None
-    return recipient_of(identity) if identity else None
+    return Keyring(session.home).make(namespace, session.pen) if namespace else None
 
 
 def tell_recipient(session: Session, namespace: str) -> str | None:
@@ -320,8 +318,12 @@ def tell_recipient(session: Session, namespace: str) -> str | None:
 
     Another home may have told one: what is sealed for that opens there.
     """
+    from lhub.age import is_recipient, recipient_of  # for what is sealed
+
     folder = session.folder.namespace(namespace)
-    mine, stands = own_recipient(session, namespace), recipient(session, namespace)
+    identity, told = own_identity(session, namespace), recipient(session, namespace)
+    mine = recipient_of(identity) if identity else None
+    stands = told if is_recipient(told) else None
     if mine is None or os.lstat(folder.path).st_uid != session.uid or session.is_team(namespace):
         return stands
     if stands not in (None, mine):

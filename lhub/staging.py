@@ -172,15 +172,6 @@ class Staging:
             self.blobs.remove(path)
             self.pen.unlink(self.folder.payload(path))
 
-    def leave_only(self, file: File) -> None:
-        """Take everything out again but one file at the top."""
-        for entry in listed(self.folder.files):
-            if entry.name != file.path:
-                drop(self.pen, entry.path)
-        self.files = [each for each in self.files if each[0] is file]
-        self.blobs.clear()
-        self.made = {self.folder.files}
-
     def receive(self, file: File, opener: Opener) -> None:
         """Take a file whose digest is known: linked where its blob stands whole, else copied and compared."""
         linked = not file.executable and self._good_blob(file.digest, file.size)

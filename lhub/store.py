@@ -27,6 +27,7 @@ from lhub.layout import (
     ResourceFolder,
     VersionFolder,
     is_private,
+    is_sealed,
     is_version,
     read_link,
     since_name,
@@ -113,6 +114,29 @@ class Resource:
         from lhub.seals import Seal  # for what is sealed
 
         return Seal.read(text, f"{SEAL_FILE} of {self.name}")
+
+    def sealed(self) -> bool:
+        """Whether its versions are sealed; Corrupt where folder or version say so and the seal is gone.
+
+        So nothing goes there in clear, and none of it is opened, whatever was lost of it.
+        """
+        if self.seal_text() is not None:
+            return True
+        status = self.status()
+        if status is not None and (is_sealed(status.st_mode) or self._holds_sealed()):
+            raise Corrupt(f"{self.name} is sealed, and its {SEAL_FILE} is not there", hint="put back a copy of it")
+        return False
+
+    def _holds_sealed(self) -> bool:
+        """Whether the newest version is sealed, as far as it tells."""
+        try:
+            head = self.links().head
+            if head is None:
+                return False
+            with self.opened(head, patient=False) as version:
+                return version.manifest().sealed is not None
+        except (OSError, LhubError):
+            return False
 
     def seal_text(self) -> bytes | None:
         """The document of its seal, None where nothing is sealed."""

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lhub.checkup import Damage, Tally, examine, lag, lagging
 from lhub.commits import NOT_KEPT
@@ -22,7 +23,11 @@ from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource, again
 
+if TYPE_CHECKING:
+    from lhub.sealing import Lock
+
 _MOST = 200
+_ANEW = "its owner builds it anew: lhub push PATH --image always --no-cache"
 _BEYOND = (Corrupt, Denied, NotFound, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What says that a resource is taken apart so far that nothing of it can be mended."""
 
@@ -168,8 +173,6 @@ def _contents(
     status = resource.status()
     if status is None or not is_sealed(status.st_mode):
         return []
-    from lhub.sealing import Unsealed  # for what is sealed
-
     try:
         if resource.seal() is None:
             raise Corrupt(f"{SEAL_FILE} is gone")
@@ -179,18 +182,39 @@ def _contents(
         return [Damage(problem=f"its seal does not read: {error}", hint=hint)]
     except LhubError:
         return []  # nothing here opens it
-    found, damaged = [], {damage.version for damage in known}
-    for version in [only] if only else sorted(entry.name for entry in listed(resource.folder.versions)):
-        if not is_version(version) or version in damaged:
-            continue
-        with suppress(FileNotFoundError, NotFound), resource.opened(version) as opened:
-            try:
-                if opened.manifest().sealed is not None:
-                    Unsealed(opened, lambda: lock).see_whole()
-            except (Corrupt, Denied) as error:  # Denied: not for this key
-                hint = "nobody opens it as it was published; push the same content again"
-                found.append(Damage(problem=f"its content: {error}", hint=hint, version=version))
+    damaged = {damage.version for damage in known}
+    versions = (
+        [only] if only else sorted(filter(is_version, (entry.name for entry in listed(resource.folder.versions))))
+    )
+    found = []
+    for version in versions:
+        with suppress(FileNotFoundError, NotFound):
+            found += [] if version in damaged else _content(session, resource, version, lock)
     return found
+
+
+def _content(session: Session, resource: Resource, version: str, lock: Lock) -> list[Damage]:
+    """What is wrong with the content of one sealed version, and with its image."""
+    from lhub.images.oci import faults  # for what is sealed
+    from lhub.sealed_images import Opened, lies_sealed  # as above
+    from lhub.sealing import Unsealed  # as above
+
+    with resource.opened(version) as opened:
+        try:
+            if opened.manifest().sealed is not None:
+                Unsealed(opened, lambda: lock).see_whole()
+        except (Corrupt, Denied) as error:  # Denied: not for this key
+            hint = "nobody opens it as it was published; push the same content again"
+            return [Damage(problem=f"its content: {error}", hint=hint, version=version)]
+    folder = resource.image(version)
+    if folder is None or not lies_sealed(folder):
+        return []
+    try:
+        image = Opened(folder, version, lock, session.pen)
+        odd = list(faults(image.layout, None))
+    except (Corrupt, Denied) as error:
+        odd = [str(error)]
+    return [Damage(problem=f"its image: {fault}", hint=_ANEW, version=version) for fault in odd]
 
 
 def _images(resource: Resource, tally: Tally, only: str | None) -> Iterator[Damage]:
@@ -202,20 +226,21 @@ def _images(resource: Resource, tally: Tally, only: str | None) -> Iterator[Dama
     for version in sorted(versions):
         tally.files += 1
         for fault in _image_faults(resource, version, tally):
-            hint = "its owner builds it anew: lhub push PATH --image always --no-cache"
-            yield Damage(problem=f"the container image of version {version[:12]}: {fault}", hint=hint)
+            yield Damage(problem=f"the container image of version {version[:12]}: {fault}", hint=_ANEW)
 
 
 def _image_faults(resource: Resource, version: str, tally: Tally) -> list[str]:
     """What is wrong with an image, looked at anew while somebody may be replacing it; nothing of one that is gone."""
     from lhub.images.oci import Layout, faults  # as above
-    from lhub.images.sealed import is_sealed  # as above
+    from lhub.sealed_images import lies_sealed  # as above
 
     found: list[str] = []
     for _ in range(3):
         folder = resource.image(version)
         before = status_of(folder) if folder else None
-        if folder is None or is_sealed(folder):  # of what is sealed nobody's digest tells; it tells itself when opened
+        if folder is None or lies_sealed(
+            folder
+        ):  # of what is sealed nobody's digest tells; it tells itself when opened
             return []
         found = list(faults(Layout(folder), None if tally.quick else tally.digest))
         refresh(resource.folder.images)

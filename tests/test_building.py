@@ -17,7 +17,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -916,6 +916,24 @@ def test_the_image_of_what_is_sealed_is_sealed_by_the_same_key(
     mine.image("alice/Shut")
     gc.collect()
     assert os.listdir(tmp_path / "temporary") == ["x"]
+
+
+def test_nothing_of_what_is_sealed_is_in_clear_in_the_registry_while_its_image_is_built(
+    based: Registry, hello: Path
+) -> None:
+    (hello / "notes.txt").write_text("marmalade-in-clear")
+    (hello / "requirements.txt").write_text("marmalade-in-clear\n")
+    seen: list[list[str]] = []
+
+    def look(event: Mapping[str, Any]) -> None:
+        seen.append(search(based.root / "alice/Shut", "marmalade-in-clear"))
+
+    with pytest.raises(ImageFailed, match="marmalade") as failed:
+        based.push(hello, "Shut", image="always", builder="python", seal=True, telling=look)
+    assert (len(seen) > 5, [each for each in seen if each]) == (True, [])
+    mine = Registry(based.root, namespace="alice", secret=failed.value.pushed.secret, timeout=20)
+    told = str(list(mine.build("alice/Shut").follow(replay=True)))
+    assert ("told to its pusher alone" in told, "marmalade" in told) == (True, False)
 
 
 def layers(registry: Registry, ref: str) -> list[str]:

@@ -66,6 +66,7 @@ FLOORS: dict[str, set[str]] = {
         "installer",
         "images",
         "sealing",
+        "sealed_images",
         "parcel",
         "packer",
         "bundle",
@@ -149,6 +150,7 @@ TOOLS: dict[str, set[str]] = {
         "gateway",
         "images",
         "sealing",
+        "sealed_images",
         "testing",
         "bounds",
     },  # folder: texts that travel in place of a file; sealing: what is in the clear, without a name

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import lhub.age as age
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, ToolMissing, UsageError
 from lhub.orders import Pushed
 from lhub.registry import Registry
+from lhub.sealing import files
 from lhub.seals import SCRYPT, Seal
 from tests import test_crowds as crowds
 from tests.conftest import (
@@ -514,6 +516,154 @@ def test_without_the_library_what_is_sealed_is_told_to_need_it(nobody: Registry,
     age.recipient_of.cache_clear()
     with without_pyrage(), pytest.raises(ToolMissing, match="pyrage"):
         nobody.pull(ref, tmp_path / "out")
+
+
+# what a hostile writer puts there
+
+
+def rewritten(registry: Registry, name: str, change: Callable[[Seal], Seal]) -> None:
+    path = registry.root / name / ".lhub/seal.yaml"
+    path.write_bytes(change(Seal.read(path.read_bytes())).text())
+
+
+def own_keys(seal: Seal) -> Seal:
+    """What anybody can make who may write there: keys of his own, sealed for all whom it names."""
+    mine = age.new_identity()
+    forged = replace(seal, keys=age.seal_text(f"{mine}\n", seal.openers))
+    return replace(forged, proof=forged.proven(mine))
+
+
+def test_keys_that_another_sealed_for_one_are_not_taken_for_one_s_own(source: Path, tmp_path: Path) -> None:
+    """Else what is pushed next would be sealed for him."""
+    alice = person(tmp_path, "alice")
+    pushed = alice.push(source, seal=True)
+    by_secret = Registry(alice.root, namespace="alice", secret=pushed.secret, timeout=20)
+    rewritten(alice, "alice/Hello", own_keys)
+    before = snapshot(alice.root)
+    for registry in (alice, by_secret):
+        for deed in (lambda r: r.push(source), lambda r: r.pull("alice/Hello", tmp_path / "out")):
+            with pytest.raises(Corrupt, match="not written by who has its keys"):
+                deed(registry)
+    assert snapshot(alice.root) == before
+
+
+def test_a_reader_who_is_added_by_another_hand_is_noticed(source: Path, tmp_path: Path) -> None:
+    alice = person(tmp_path, "alice")
+    alice.push(source, seal=True)
+    rewritten(alice, "alice/Hello", lambda seal: replace(seal, readers={"eve": age.recipient_of(SECRET)}))
+    with pytest.raises(Corrupt):
+        alice.push(source)
+
+
+@pytest.mark.parametrize("keys", ["", " ", "garbage\n", "AGE-SECRET-KEY-1QQQ\n"])
+def test_keys_that_are_none_are_a_sentence(source: Path, tmp_path: Path, keys: str) -> None:
+    alice, bob = person(tmp_path, "alice"), person(tmp_path, "bob")
+    alice.push(source, seal=True)
+    alice.share("alice/Hello", "bob")
+    rewritten(alice, "alice/Hello", lambda seal: replace(seal, keys=age.seal_text(keys, seal.openers)))
+    with pytest.raises(Corrupt):
+        alice.push(source)
+    with pytest.raises(LhubError):
+        bob.pull("alice/Hello", tmp_path / "out")
+    assert bob.verify().checked >= 0
+
+
+@pytest.mark.parametrize("recipient", ["age1x", "", "age1" + "q" * 58])
+def test_a_recipient_that_is_none_is_a_sentence(source: Path, tmp_path: Path, recipient: str) -> None:
+    alice = person(tmp_path, "alice")
+    alice.push(source, seal=True)
+    rewritten(alice, "alice/Hello", lambda seal: replace(seal, owner=recipient))
+    with pytest.raises(LhubError):
+        alice.push(write_tree(source, {"empty.txt": "x"}))
+
+
+def test_a_header_without_an_end_costs_nobody_a_minute(source: Path, tmp_path: Path) -> None:
+    hostile = b"age-encryption.org/v1\n-> foo bar\n" + (b"A" * 64 + b"\n") * 100_000
+    begun = time.monotonic()
+    with pytest.raises(Corrupt, match="no end"):
+        list(age.unseal(io.BytesIO(hostile), [SECRET], "it"))
+    assert age.unseal_text("x" * 60_000, [SECRET]) is None
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("sort", ["long", "chained"])
+def test_a_tar_made_to_be_slow_is_refused_at_once(sort: str) -> None:
+    info = tarfile.TarInfo("x")
+    if sort == "long":
+        info.type, info.size = tarfile.XHDTYPE, 1 << 20
+        tar = info.tobuf(tarfile.USTAR_FORMAT) + b"1" * (1 << 20)
+    else:
+        info.pax_headers = {"comment": "x"}
+        tar = info.tobuf(tarfile.PAX_FORMAT)[:1024] * 3000
+    begun = time.monotonic()
+    text = b"".join(age.seal([tar, bytes(20_000)], [age.recipient_of(SECRET)]))
+    with pytest.raises(Corrupt), files(io.BytesIO(text), [SECRET], "it") as found:
+        list(found)
+    assert time.monotonic() - begun < 5
+
+
+def test_another_s_seal_is_not_taken_into_one_s_own_namespace(source: Path, tmp_path: Path) -> None:
+    """He would read all that is pushed to it there."""
+    alice, bob = person(tmp_path, "alice"), person(tmp_path, "bob")
+    pushed = bob.push(source, seal=True)
+    bob.share("bob/Hello", "alice")
+    bob.export("bob/Hello", path=tmp_path / "x.tar")
+    before = snapshot(alice.root)
+    with pytest.raises(Denied, match="sealed for another owner"):
+        alice.import_bundle(tmp_path / "x.tar", namespace="alice")
+    assert snapshot(alice.root) == before
+    there = Registry(tmp_path / "there", namespace="alice", secret=pushed.secret, timeout=20)
+    there.login("alice")
+    assert there.import_bundle(tmp_path / "x.tar", namespace="alice")  # who has its secret may take it
+
+
+@pytest.mark.parametrize("text", ["", "garbage\n", "AGE-SECRET-KEY-1AAAA\n"])
+def test_an_identity_that_is_damaged_is_told_with_its_place_and_stops_nothing_else(
+    source: Path, tmp_path: Path, text: str
+) -> None:
+    alice = person(tmp_path, "alice")
+    alice.push(source, seal=True)
+    alice.push(source, "Open")
+    (tmp_path / "homes/alice/identities/alice").write_text(text)
+    assert [line.name for line in alice.list()] == ["alice/Hello", "alice/Open"]
+    assert alice.pull("alice/Open", tmp_path / "open").version
+    with pytest.raises(Corrupt, match="identities/alice holds no identity"):
+        alice.pull("alice/Hello", tmp_path / "out")
+
+
+def test_what_was_lost_of_it_by_a_copy_by_hand_comes_back_or_is_refused(source: Path, tmp_path: Path) -> None:
+    alice, bob = person(tmp_path, "alice"), person(tmp_path, "bob")
+    alice.push(source, seal=True)
+    place = alice.root / "alice/Hello"
+    place.chmod(0o755)
+    with pytest.raises(NotFound):
+        bob.show("alice/Hello")
+    assert ["should be 1755" in oddity.hint for oddity in alice.doctor() if oddity.path == "alice/Hello"] == [True]
+    alice.push(source)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o1755
+    place.chmod(0o755)
+    (place / ".lhub/seal.yaml").unlink()
+    for deed in (lambda: alice.push(source), lambda: alice.visibility("alice/Hello", "public"),
+                 lambda: alice.copy("alice/Hello", to=tmp_path / "there")):  # fmt: skip
+        with pytest.raises(Corrupt, match=r"its seal\.yaml is not there"):
+            deed()
+
+
+def test_unchanged_content_stays_its_version_when_somebody_is_a_reader_no_more(source: Path, tmp_path: Path) -> None:
+    alice, _ = person(tmp_path, "alice"), person(tmp_path, "bob")
+    pushed = alice.push(source, seal=True, protected_tags=["v1"])
+    alice.share("alice/Hello", "bob")
+    alice.unshare("alice/Hello", "bob")
+    assert alice.push(source, protected_tags=["v1"]).version == pushed.version
+    with pytest.raises(UsageError):
+        alice.unshare("alice/Hello", "alice")
+
+
+def test_what_is_sealed_is_found_by_its_words_by_who_has_the_key(source: Path, tmp_path: Path) -> None:
+    alice, bob = person(tmp_path, "alice"), person(tmp_path, "bob")
+    alice.push(source, seal=True)
+    assert [found.name for found in alice.search(MARK)] == ["alice/Hello"]
+    assert (alice.search("payload"), bob.search(MARK)) == ([], [])
 
 
 # everything else works on it

@@ -30,9 +30,17 @@ MOMENT = 315_532_800
 Readable = IO[bytes] | gzip.GzipFile
 _PIECE = 1 << 20
 _BLOCK, _RECORD = 512, 10_240
-_HEADER = 1 << 20
-"""Bytes of an extended header that are read: a path, and what a file system keeps beside a file."""
-_BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError)
+_HEADER = 32 << 10
+"""Bytes of an extended header that are read: a path, and what a file system keeps beside a file. Some releases of
+tarfile take a time for one that grows with its square (CVE-2024-6232)."""
+_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+_BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +133,13 @@ class Header(tarfile.TarInfo):
     """A header of somebody else's tar: none that makes tarfile read megabytes before it, or terabytes of nothing."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        long = self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        if (long or self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)) and self.size > _HEADER:
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        if self.type in _EXTENDED:
+            chained = getattr(tar, "chained", 0) + 1
+            if self.size > _HEADER or chained > len(_EXTENDED):
+                raise tarfile.ReadError(f"a header of {self.size} bytes, the {chained}. in a row")
+            tar.chained = chained  # type: ignore[attr-defined]  # each is read within the one before
+        else:
+            tar.chained = 0  # type: ignore[attr-defined]  # as above
         member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]  # tarfile's own hook for subclasses
         if member.issparse():
             raise tarfile.ReadError(f"{member.name[:80]!r} is sparse, which no image has")
