@@ -577,7 +577,9 @@ FAULTS: dict[str, Callable[[str], None]] = {"full disk": full, "disk error": bro
 
 @pytest.mark.parametrize("turn", range(len(FAULTS)) if EVERY else [1])
 @pytest.mark.parametrize(
-    "stage", VERBS if EVERY else ["a push that makes private, with tags", "tag --protect"], indirect=True
+    "stage",
+    VERBS if EVERY else [pytest.param("a push that makes private, with tags", marks=pytest.mark.slow), "tag --protect"],
+    indirect=True,
 )
 def test_a_fault_at_any_step_leaves_the_old_or_the_new_and_the_next_push_succeeds(stage: Stage, turn: int) -> None:
     troubles, faults = Troubles(stage), list(FAULTS.items())

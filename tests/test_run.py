@@ -69,6 +69,7 @@ def test_a_command_that_a_signal_ends_is_told_as_shells_do(alice: Shell) -> None
     assert python(alice, "import os; os.kill(os.getpid(), 9)").code == 137
 
 
+@pytest.mark.slow
 def test_words_go_to_the_command_as_they_are(alice: Shell) -> None:
     words = ["--help", "-x", "a b", "--root", "", "--", "*", "--build-env", "TOKEN=x", "--build-env=A=b", "--json"]
     for before in (["run", "--"], ["run"]):
@@ -234,6 +235,7 @@ def test_another_root_is_served_as_elsewhere(alice: Shell) -> None:
     assert [each["name"] for each in alice("list", "--root", "elsewhere", "--json", check=True).json] == ["alice/x"]
 
 
+@pytest.mark.slow
 def test_what_it_pushes_lhub_lists_and_the_other_way_round(alice: Shell, tmp_path: Path) -> None:
     files = {"config.yml": config_yml("Hello"), "executor.py": executor_py("Hello")}
     alice("push", write_tree(tmp_path / "Hello", dict(files)), "--private", check=True)
@@ -273,6 +275,7 @@ def places(shell: Shell, tmp_path: Path, **extra: str) -> list[str]:
     return answer.out.split()
 
 
+@pytest.mark.slow
 def test_each_caller_has_a_cache_of_his_own_and_his_home_stays_his(alice: Shell, tmp_path: Path) -> None:
     first, again = places(alice, tmp_path), places(alice, tmp_path)
     alice("login", "bob", check=True)

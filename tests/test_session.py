@@ -202,12 +202,12 @@ def test_a_version_that_is_collected_between_two_looks_is_sought_again(
     opened, ref = Resource.opened, parse_ref("alice/X")
     calls: list[str] = []
 
-    def meddling(self: Resource, wanted: str) -> object:
+    def meddling(self: Resource, wanted: str, **how: bool) -> object:
         calls.append(wanted)
         if len(calls) == 1:
             registry.push(write_tree(tmp_path / "src", {"a": "2"}), "X")
             registry.session.pen.remove_tree(self.folder.version(version).path)
-        return opened(self, wanted)
+        return opened(self, wanted, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(Resource, "opened", meddling)
