@@ -92,7 +92,7 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
         yield from examine_version(resource, only, tally)
         return
     yield from _kind(resource)
-    lying = {entry.name for entry in listed(resource.folder.versions)}
+    lying = _names(resource.folder.versions)
     kept = {trashed(name) or name for name in lying}
     yield from _tags(resource, kept)
     digests: set[str] = set()
@@ -103,6 +103,14 @@ def examine(resource: Resource, tally: Tally, *, only: str | None = None) -> Ite
         yield from examine_version(resource, version, tally, digests)
     yield from _blobs(resource, tally, digests)
     yield from _diary(resource, tally)
+
+
+def _names(folder: str) -> set[str]:
+    """What is in a folder, nothing where there is none; PermissionError where it is closed: it is not empty then."""
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def _kind(resource: Resource) -> Iterator[Damage]:
