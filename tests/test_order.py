@@ -522,7 +522,7 @@ def kill(step: str) -> None:
 
 
 SLOW = ("import", "copy", "adopt", "gc", "a diary that does not read", "makes private, with tags", "makes public")
-SLOW += ("tag", "visibility", "delete", "without a namespace")
+SLOW += ("tag", "visibility", "delete", "without a namespace", "rename", "rollback", "restore")
 """Parts of the names of verbs of many steps, of which each is killed, or of steps that others take as well."""
 STAGES = [pytest.param(verb, marks=[pytest.mark.slow] if any(part in verb for part in SLOW) else []) for verb in VERBS]
 
