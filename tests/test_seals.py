@@ -323,7 +323,8 @@ def test_what_has_lost_its_seal_takes_nothing_in_clear(nobody: Registry, source:
     with pytest.raises(LhubError):
         nobody.push(source, "Hello", secret=str(pushed.secret))
     assert snapshot(nobody.root) == before
-    assert ["its seal" in finding.problem for finding in nobody.verify().findings] == [True]
+    for found in (nobody.verify(), nobody.verify(repair=True)):
+        assert (["its seal" in each.problem for each in found.findings], found.repaired) == ([True], ())
 
 
 def test_a_dry_run_tells_what_would_be_sealed_and_writes_nothing(nobody: Registry, source: Path) -> None:
@@ -370,6 +371,11 @@ def test_the_owner_s_home_opens_what_is_his_and_no_other_does(source: Path, tmp_
     with pytest.raises(Denied, match="is sealed, and nothing here opens it"):
         elsewhere.pull("alice/Hello", tmp_path / "no")
     assert elsewhere.show("alice/Hello").manifest["kind"] == "executor"
+    shutil.copy(tmp_path / "homes/alice/identities/alice", tmp_path / "homes/laptop/identities/alice")
+    assert elsewhere.pull("alice/Hello", tmp_path / "copied").version == pushed.version
+    for odd in ("old@Check", "AGE-SECRET-KEY-1X", SECRET):  # meant for something else
+        mine = Registry(alice.root, namespace="alice", home=home(tmp_path, "alice"), secret=odd, timeout=20)
+        assert mine.show("alice/Hello").manifest["about"]["jtype"] == "Hello"
     by_secret = Registry(tmp_path / "registry", namespace="alice", secret=pushed.secret, timeout=20)
     assert by_secret.pull("alice/Hello", tmp_path / "yes").version == pushed.version
     assert by_secret.push(source).version == pushed.version
@@ -748,6 +754,8 @@ def test_who_types_a_secret_is_told_how_to_hide_it_and_may_be_asked(shell: Shell
     ):
         told = typed(shell, "", *words)
         assert (told.code, "LHUB_SECRET" in told.err, "correct" in told.err) == (0, True, False), told.err
+    odd = shell("pull", "Hello", "odd", LHUB_SECRET="a b")
+    assert (odd.code, "LHUB_SECRET is no secret" in odd.err, "a b" in odd.err) == (2, True, False)
     hidden = shell("pull", "Hello", "again", LHUB_SECRET="correct-horse-battery")
     assert (hidden.code, hidden.err) == (0, "")
 

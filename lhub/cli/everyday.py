@@ -69,7 +69,7 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
     options["build_env"] = _variables(options["build_env"])
     dry_run = options.pop("dry_run")
     here = registry(ctx, root, writes=not dry_run)
-    options["secret"] = _secret(here, options["secret"], name, options["force_update"])
+    options["secret"] = _secret(here, options["secret"], options["force_update"])
     options["image"] = image(*(options[name] for name in ("image", "builder", "dockerfile", "platforms", "base")))
     if dry_run:
         for word in ("detach", "message"):
@@ -94,7 +94,7 @@ def push_command(ctx: click.Context, /, path: str, name: str | None, root: str |
         ctx.exit(failed.code)
 
 
-def _secret(here: Registry, given: str | None, name: str | None, update: str | None) -> str | None:
+def _secret(here: Registry, given: str | None, update: str | None) -> str | None:
     """The secret: as it is given, asked for, or from the environment where one is of use."""
     if given == "-":
         return str(click.prompt("SECRET", hide_input=True, err=True))

@@ -171,7 +171,7 @@ def _taken_out(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def _tell_history(arguments: list[str]) -> None:
     """Offer another way to a person who types a secret, which his shell keeps."""
-    typed = any(_IN_REFERENCE.match(word) for word in arguments) or any(
+    typed = any(_IN_REFERENCE.match(word) or word.startswith("--secret=") for word in arguments) or any(
         before == "--secret" and word != "-" for before, word in pairwise(arguments)
     )
     if typed and sys.stdin and sys.stdin.isatty():

@@ -20,9 +20,9 @@ from lhub.errors import BuildFailed, ToolMissing
 from lhub.images.children import run
 from lhub.images.layers import Entry, below
 from lhub.images.oci import Platform
+from lhub.images.pip_for import GIVEN
 from lhub.images.rootfs import Base
 from lhub.kinds.requirements import FILE
-from lhub.names import BUILD_ENV
 
 PLACE = "opt/lhub/site-packages"
 """Where requirements lie in an image: not in the base's own place, which Debian and Docker's image have elsewhere."""
@@ -84,7 +84,7 @@ class Installing:
             self.say(line)
 
         environment = {**os.environ, "TMPDIR": scratch}
-        environment |= {f"{BUILD_ENV}{name}": value for name, value in self.variables.items()}
+        environment |= {f"{GIVEN}{name}": value for name, value in self.variables.items()}
         code = run([*command, "-r", FILE], cwd=self.folder, environment=environment, say=hear, breathe=self.breathe)
         if code and "No module named pip" in last:
             raise ToolMissing("this Python has no pip", hint=f"{sys.executable} -m ensurepip")
