@@ -21,7 +21,7 @@ from typing import Any
 from lhub.diary import Entry, read_entry
 from lhub.errors import Corrupt, LhubError
 from lhub.manifest import SMALL
-from lhub.opening import faked, is_folder, listed, open_file, read_small
+from lhub.opening import faked, is_folder, listed, open_file, open_folder, read_small
 from lhub.store import Resource, again
 
 HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -179,15 +179,21 @@ def _reader(resource: Resource) -> _Read:
     see_regular(resource)
     packs, loose = PackedDB(f"{resource.folder.objects}/pack"), LooseObjectDB(resource.folder.objects)
 
+    def stored(binary: bytes, kind: bytes) -> bytes:
+        if packs.has_object(binary):
+            entity = next(each for each in packs.entities() if each.index().sha_to_index(binary) is not None)
+            return _unpacked(entity, binary, kind)
+        stream = loose.stream(binary)
+        return _read_all(stream) if stream.size <= _longest(kind) else b""
+
     def read(name: str, kind: bytes) -> bytes:
         binary = bytes.fromhex(name)
         try:
-            if packs.has_object(binary):
-                entity = next(each for each in packs.entities() if each.index().sha_to_index(binary) is not None)
-                data = _unpacked(entity, binary, kind)
-            else:
-                stream = loose.stream(binary)
-                data = _read_all(stream) if stream.size <= _longest(kind) else b""
+            try:
+                data = stored(binary, kind)
+            except Exception:  # a writer has just made one pack of several
+                packs.update_cache(force=True)
+                data = stored(binary, kind)
         except Exception as error:  # what a damaged or hostile pack makes a parser raise is not known
             raise _unreadable(resource, type(error).__name__) from None
         if sha1(b"%b %d\0%b" % (kind, len(data), data), usedforsecurity=False).hexdigest() != name:
@@ -241,18 +247,21 @@ def see_regular(resource: Resource) -> None:
         for entry in listed(folder.path):
             if not entry.is_file(follow_symlinks=False):
                 raise _unreadable(resource, f"{entry.name} is not a regular file")
-            if folder.name == "pack":
-                _see_free(resource, entry.path)
+    if is_folder(f"{objects}/pack"):
+        _see_free(resource, f"{objects}/pack")
 
 
-def _see_free(resource: Resource, pack: str) -> None:
+def _see_free(resource: Resource, packs: str) -> None:
     """Refuse a pack that its owner holds by a lease: a library that opens it would wait for 45 seconds."""
+    folder = open_folder(packs)
     try:
-        os.close(open_file(pack))
+        for name in os.listdir(packs):
+            with suppress(FileNotFoundError):  # what is gone is not read
+                os.close(open_file(name, beneath=folder))
     except BlockingIOError:
-        raise _unreadable(resource, f"{os.path.basename(pack)} is held by its owner") from None
-    except FileNotFoundError:
-        pass  # what is gone is not read
+        raise _unreadable(resource, f"{name} is held by its owner") from None
+    finally:
+        os.close(folder)
 
 
 def _unreadable(resource: Resource, why: str) -> Corrupt:

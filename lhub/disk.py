@@ -26,7 +26,8 @@ from lhub.opening import FOLDER, PIECE, READ, WAY, at, digest_of, faked, naming,
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HASTENED = 32 << 20
-"""Bytes after which the kernel is asked to write out what came in pieces: 1 GiB sealed took 3.9 s in place of 4.3."""
+"""Bytes after which the kernel is asked to write out what it has got: 1 GiB sealed took 3.9 s in place of 4.3."""
+_PAUSE = 0.1
 _THREADED = 8 << 20
 """From this size on, bytes, a file is hashed on a second thread while it is copied (below, a thread costs more)."""
 
@@ -36,6 +37,14 @@ NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errn
 """Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
 TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 """Answers to rename(2) of a folder that mean: something of that name stands."""
+
+
+Moved = Callable[[int], None]
+"""Told of bytes that were moved, as they are."""
+
+
+def unmoved(size: int) -> None:
+    """Tell nobody."""
 
 
 _watches: list[Callable[[str, str], None]] = []
@@ -198,11 +207,16 @@ class Pen:
             _write_all(descriptor, data)
             os.fchmod(descriptor, mode)
 
-    def copy_in(self, source: int, path: str, mode: int, *, limit: int | None = None) -> tuple[str, int]:
-        """Copy an open file (or its next `limit` bytes) to a new one; its SHA-256 and size. The caller syncs."""
+    def copy_in(
+        self, source: int, path: str, mode: int, *, limit: int | None = None, moved: Moved = unmoved
+    ) -> tuple[str, int]:
+        """Copy an open file (or its next `limit` bytes) to a new one; its SHA-256 and size. The caller syncs.
+
+        What a large one holds is on the disk by then, so that his sync waits for little.
+        """
         self.step("copy_in", path)
         with using(path, _NEW) as descriptor:
-            copied = transfer(source, descriptor, limit=limit)
+            copied = transfer(source, descriptor, limit=limit, kept=True, moved=moved)
             os.fchmod(descriptor, mode)
         return copied
 
@@ -251,12 +265,12 @@ class Pen:
         self.step("open_new", path)
         return opened(path, _NEW, mode)
 
-    def copy_out(self, source: int, path: str, mode: int, *, limit: int) -> tuple[str, int]:
+    def copy_out(self, source: int, path: str, mode: int, *, limit: int, moved: Moved = unmoved) -> tuple[str, int]:
         """Copy an open file, or its first `limit` bytes, to a new one; its SHA-256 and size."""
         descriptor = self.open_new(path, mode)
         try:
             with naming(path):
-                return transfer(source, descriptor, limit=limit)
+                return transfer(source, descriptor, limit=limit, moved=moved)
         finally:
             os.close(descriptor)
 
@@ -413,57 +427,123 @@ def _hasten(descriptor: int, begun: int, size: int) -> int:
     return size
 
 
-def transfer(source: int, target: int, *, limit: int | None = None) -> tuple[str, int]:
+def transfer(
+    source: int, target: int, *, limit: int | None = None, kept: bool = False, moved: Moved = unmoved
+) -> tuple[str, int]:
     """Copy the rest of an open file, or its next `limit` bytes, into another, which must be readable too.
 
-    SHA-256 (hex) and size of what was written.
+    SHA-256 (hex) and size of what was written. What is `kept` will be synced: of a large file that begins at once.
     """
     import hashlib  # 7 ms that list and path do not need
 
-    hasher = hashlib.sha256()
     wanted = sys.maxsize if limit is None else limit
     if min(os.fstat(source).st_size, wanted) >= _THREADED and not faked():
-        size = _copy_beside(source, target, hasher.update, wanted)
-    else:
-        size = 0
-        while piece := os.read(source, min(PIECE, wanted - size)):
-            hasher.update(piece)
-            _write_all(target, piece)
-            size += len(piece)
+        return _copy_beside(source, target, wanted, kept, moved)
+    hasher, size = hashlib.sha256(), 0
+    while piece := os.read(source, min(PIECE, wanted - size)):
+        hasher.update(piece)
+        _write_all(target, piece)
+        size += len(piece)
+        moved(len(piece))
     return hasher.hexdigest(), size
 
 
-def _copy_beside(source: int, target: int, update: Callable[[bytes], None], wanted: int) -> int:
-    """Copy in the kernel while a second thread hashes what has arrived in the target."""
-    import queue  # for large files only
-    import threading
+class _Arriving:
+    """The hash of a file while it is still being written, on a thread of its own."""
 
-    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
-    failure: list[Exception] = []
+    def __init__(self, target: int, moved: Moved) -> None:
+        import hashlib  # as above
+        import queue  # for large files only
+        import threading
 
-    def digest() -> None:
-        offset = 0
+        self._target, self._moved = target, moved
+        self._hasher, self._hashed, self._told = hashlib.sha256(), 0, 0
+        self._ends: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._failure: list[Exception] = []
+        self._left = False
+        self._thread = threading.Thread(target=self._digest, daemon=True)
+        self._thread.start()
+
+    def _digest(self) -> None:
         try:
-            while end := arrived.get():
-                while offset < end and (piece := os.pread(target, min(PIECE, end - offset), offset)):
-                    update(piece)
-                    offset += len(piece)
+            look = _mapped if _may_be_mapped(self._target) else os.pread
+            while end := self._ends.get():
+                while self._hashed < end and not self._left:
+                    with memoryview(look(self._target, min(PIECE, end - self._hashed), self._hashed)) as piece:
+                        if not piece:
+                            return
+                        self._hasher.update(piece)
+                        self._hashed += len(piece)
         except Exception as error:  # handed to the thread that copies
-            failure.append(error)
+            self._failure.append(error)
 
-    thread = threading.Thread(target=digest, daemon=True)
-    thread.start()
-    size = 0
+    def has(self, size: int) -> None:
+        """So many bytes have arrived."""
+        self._ends.put(size)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how many bytes were hashed since it was last said."""
+        hashed = self._hashed
+        self._moved(hashed - self._told)
+        self._told = hashed
+
+    def end(self) -> tuple[str, int]:
+        """The digest and the size of all that has arrived."""
+        self._ends.put(0)
+        while self._thread.is_alive():
+            self._thread.join(_PAUSE)
+            self.tell()
+        if self._failure:
+            raise self._failure[0]
+        return self._hasher.hexdigest(), self._hashed
+
+    def leave(self) -> None:
+        """End the thread, whatever it is at."""
+        self._left = True
+        self._ends.put(0)
+        self._thread.join()
+
+
+def _copy_beside(source: int, target: int, wanted: int, kept: bool, moved: Moved) -> tuple[str, int]:
+    """Copy in the kernel, and see it to the disk, while a second thread hashes what has arrived in the target.
+
+    1 GiB took 1.45 s so, `cp` and fsync 1.5 s; with the sync behind the hash it was 2.2 s.
+    """
+    arriving, size, begun = _Arriving(target, moved), 0, 0
     try:
         while copied := _copy_piece(source, target, min(8 * PIECE, wanted - size)):
             size += copied
-            arrived.put(size)
+            arriving.has(size)
+            begun = _hasten(target, begun, size) if kept else 0
+        if kept:
+            os.fsync(target)
+        return arriving.end()
     finally:
-        arrived.put(0)
-        thread.join()
-    if failure:
-        raise failure[0]
-    return size
+        arriving.leave()
+
+
+def _may_be_mapped(descriptor: int) -> bool:
+    """Whether a file that was just written may be mapped: who reads what cannot be read, or was cut, is killed.
+
+    So only on a block device of this machine, and where nobody else may write.
+    """
+    status = os.fstat(descriptor)
+    return os.major(status.st_dev) != 0 and not status.st_mode & 0o022
+
+
+def _mapped(descriptor: int, size: int, offset: int) -> memoryview:
+    """Bytes of a file where the kernel keeps them: hashing 1 GiB takes 1.02 s so, read into memory 1.18 s."""
+    import mmap  # for large files only
+
+    skipped = offset % mmap.ALLOCATIONGRANULARITY
+    try:
+        mapped = mmap.mmap(descriptor, size + skipped, prot=mmap.PROT_READ, offset=offset - skipped)
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # some FUSE map nothing
+            raise
+        return memoryview(os.pread(descriptor, size, offset))
+    return memoryview(mapped)[skipped:]
 
 
 def _copy_piece(source: int, target: int, most: int) -> int:

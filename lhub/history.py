@@ -16,7 +16,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from lhub.commits import HEX, NOT_KEPT, is_readable, log, see_regular, tip_of
@@ -26,9 +26,12 @@ from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
 from lhub.opening import faked, listed, open_file, read_open, read_small
+from lhub.packs import joined
 from lhub.store import Resource
 from lhub.tree import read_sums
 
+_PACKS, _SMALL = 32, 1 << 20
+"""How many packs of one's own, up to so many bytes, become one; git and readers look through all there are."""
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
 _OWN, _DAY = "lhub-diary-", 86_400.0
@@ -109,28 +112,66 @@ class Diary:
         self._move(recorded.tip, tip)
         state = replace(stream.state, tip=tip)
         self._remember(state)
+        with suppress(OSError, LhubError):  # a saving of time only; the next entry tries again
+            self._gather()
         return state
 
     def _import(self, stream: Iterable[bytes]) -> str:
         """One `git fast-import`; the id of the last commit, whose objects are durable when this returns.
 
         Git works in a folder of its own outside the registry: in a team's a colleague could put another, with a
-        hook in it, in its place. Its one pack is brought in by the pen, after its index, which alone says nothing.
+        hook in it, in its place. Its one pack is brought in by the pen.
         """
-        import tempfile  # for the diary only
-
         see_regular(self.resource)
-        with tempfile.TemporaryDirectory(prefix=_OWN) as own:
-            self._sweep(os.path.dirname(own), now=os.stat(own).st_mtime)
+        with self._own_folder() as own:
             self.pen.step("fast-import", own)
-            tip = str(fast_import(stream, own, self.place.objects), errors="replace").strip()
+            tip = str(_git(_FAST_IMPORT, stream, own, self.place.objects), errors="replace").strip()
             if not HEX.fullmatch(tip):
                 raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
-            made = sorted(os.listdir(f"{own}/objects/pack"), key=lambda name: name.endswith(".pack"))
-            for name in (name for name in made if name.endswith((".pack", ".idx"))):
-                self._bring(f"{own}/objects/pack/{name}", f"{self.place.objects}/pack/{name}")
-        self.pen.sync_folder(f"{self.place.objects}/pack")
+            self._bring_pack(own)
         return tip
+
+    def _gather(self) -> None:
+        """Make one of many small packs, so that neither git nor who reads the diary has ever more to look through.
+
+        The new one stands before an old one goes; what a kill leaves in between is twice there, and gathered next.
+        """
+        small = self._small_packs()
+        if len(small) < _PACKS:
+            return
+        with self._own_folder() as own:
+            self.pen.step("index-pack", own)
+            _git(_INDEX_PACK, joined(small), own, self.place.objects)
+            if (made := self._bring_pack(own)) is None:
+                return
+        for pack in small:
+            if os.path.basename(pack) != made:
+                self.pen.unlink(pack)  # before its index, which alone says nothing
+                self.pen.unlink(f"{pack.removesuffix('.pack')}.idx")
+
+    def _small_packs(self) -> list[str]:
+        """The packs of one's own that are small: another's are his to gather."""
+        packs = listed(f"{self.place.objects}/pack")
+        found = [(entry.path, entry.stat(follow_symlinks=False)) for entry in packs if entry.name.endswith(".pack")]
+        return [path for path, status in found if status.st_uid == os.geteuid() and status.st_size <= _SMALL]
+
+    @contextmanager
+    def _own_folder(self) -> Iterator[str]:
+        """An empty folder for git to work in."""
+        import tempfile  # for the diary only
+
+        with tempfile.TemporaryDirectory(prefix=_OWN) as own:
+            self._sweep(os.path.dirname(own), now=os.stat(own).st_mtime)
+            yield own
+
+    def _bring_pack(self, own: str) -> str | None:
+        """Bring in the pack that git has made, after its index, durably; its name."""
+        made = sorted(os.listdir(f"{own}/objects/pack"), key=lambda name: name.endswith(".pack"))
+        brought = [name for name in made if name.endswith((".pack", ".idx"))]
+        for name in brought:
+            self._bring(f"{own}/objects/pack/{name}", f"{self.place.objects}/pack/{name}")
+        self.pen.sync_folder(f"{self.place.objects}/pack")
+        return brought[-1] if brought else None
 
     def _sweep(self, folder: str, *, now: float) -> None:
         """Remove what one's own killed processes left of such folders a day ago or more."""
@@ -310,8 +351,12 @@ class _GitFailed(LhubError):
     """Git answered with an error."""
 
 
-def fast_import(stream: Iterable[bytes], own: str, objects: str) -> bytes:
-    """One `git fast-import` that builds on another's `objects`, run in the empty folder `own`; what it prints."""
+_FAST_IMPORT = ("fast-import", "--quiet", "--force", "--depth=0")
+_INDEX_PACK = ("index-pack", "--stdin")
+
+
+def _git(words: Sequence[str], stream: Iterable[bytes], own: str, objects: str) -> bytes:
+    """Git, which builds on another's `objects`, run in the empty folder `own`; what it prints."""
     import tempfile  # as above
     import threading
 
@@ -322,7 +367,7 @@ def fast_import(stream: Iterable[bytes], own: str, objects: str) -> bytes:
         environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(own, objects)}
         try:
             git = subprocess.Popen(
-                ["git", *_options(options), "fast-import", "--quiet", "--force", "--depth=0"],
+                ["git", *_options(options), *words],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=own, umask=0o077,
             )  # fmt: skip
         except FileNotFoundError:

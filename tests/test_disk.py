@@ -16,6 +16,7 @@ from types import FrameType
 
 import pytest
 
+from lhub import disk
 from lhub.disk import Pen, transfer
 from lhub.errors import Corrupt, LhubError
 from lhub.opening import (
@@ -357,6 +358,54 @@ def test_a_copy_has_the_bytes_and_the_digest_of_its_source(tmp_path: Path, noise
     assert copy == data
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_what_others_may_write_is_hashed_without_a_mapping(tmp_path: Path, noise: bytes, mode: int) -> None:
+    """Who reads what is mapped, and was cut short by another meanwhile, is killed."""
+    (tmp_path / "file").write_bytes(noise[:100])
+    (tmp_path / "file").chmod(mode)
+    with (tmp_path / "file").open("rb") as file:
+        on_a_disk = os.major(os.fstat(file.fileno()).st_dev) != 0
+        assert disk._may_be_mapped(file.fileno()) is (on_a_disk and mode == 0o600)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_large_copy_has_one_digest_however_it_is_read(
+    tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, mapped: bool, kept: bool
+) -> None:
+    monkeypatch.setattr(disk, "_may_be_mapped", lambda descriptor: mapped)
+    told: list[int] = []
+    (tmp_path / "source").write_bytes(noise)
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("xb+") as target:
+        digest = transfer(source.fileno(), target.fileno(), kept=kept, moved=told.append)
+    assert digest == (hashlib.sha256(noise).hexdigest(), len(noise))
+    assert (tmp_path / "target").read_bytes() == noise
+    assert sum(told) == len(noise)
+
+
+def test_a_file_system_that_maps_nothing_is_read(tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, **options: object) -> int:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr("mmap.mmap", refused)
+    monkeypatch.setattr(disk, "_may_be_mapped", lambda descriptor: True)
+    data = noise[: 8 * MIB + 1]
+    assert copied(tmp_path, data) == ((hashlib.sha256(data).hexdigest(), len(data)), data)
+
+
+def test_who_is_told_of_bytes_may_stop_a_large_copy(tmp_path: Path, noise: bytes) -> None:
+    def stop(size: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    (tmp_path / "source").write_bytes(noise)
+    source = os.open(tmp_path / "source", os.O_RDONLY)
+    with (tmp_path / "target").open("xb+") as target, pytest.raises(KeyboardInterrupt):
+        transfer(source, target.fileno(), moved=stop)
+    os.close(source)
+    assert threading.active_count() == before
+
+
 @pytest.mark.parametrize("refusal", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
 def test_where_the_kernel_does_not_copy_lhub_does(
     tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, refusal: int
@@ -378,14 +427,15 @@ def test_a_kernel_that_copies_in_small_pieces_is_asked_again(
     assert copied(tmp_path, data) == ((hashlib.sha256(data).hexdigest(), len(data)), data)
 
 
-@pytest.mark.parametrize("call", ["os.copy_file_range", "os.pread"])
+@pytest.mark.parametrize("call", ["os.copy_file_range", "os.pread", "mmap.mmap"])
 def test_a_large_copy_that_fails_says_so_and_leaves_no_thread(
     tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    def failing(*arguments: object) -> int:
+    def failing(*arguments: object, **options: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(call, failing)
+    monkeypatch.setattr(disk, "_may_be_mapped", lambda descriptor: call == "mmap.mmap")
     before = threading.active_count()
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         copied(tmp_path, noise[: 8 * MIB])

@@ -49,6 +49,7 @@ FLOORS: dict[str, set[str]] = {
         "store",
         "staging",
         "commits",
+        "packs",
         "history",
         "change",
         "identity",
@@ -279,6 +280,7 @@ WRITE_USES = {
     ("lock", "os.pwrite"): "the note for those who wait, in the lock that is held; no content of a registry",
     ("fetch", "open to write"): "a bundle at its destination",
     ("gateway", "open to write"): "what clients fetch and does not lie in the registry so, in a folder of its own",
+    ("folder", "open to write"): "what an Executor gained, in memory",
     (
         "building",
         "open to write",

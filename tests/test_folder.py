@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pathspec import GitIgnoreSpec
 
+import lhub
 from lhub.errors import NotFound, UsageError
-from lhub.folder import Packing, changed, scan
+from lhub.folder import Packing, _IgnoreList, changed, scan
 from lhub.registry import Registry
 from tests import test_disk as disk_fears
-from tests.conftest import read_tree, snapshot, write_tree
+from tests.conftest import HELLO, read_tree, snapshot, write_tree
 
 no_hang = disk_fears.no_hang
 
@@ -73,6 +79,44 @@ def test_a_list_of_its_own_replaces_the_built_in_one(folder: Path) -> None:
     assert paths(packing) == [".gitignore", "__pycache__/x", "a.pyc", "keep.txt"]
     assert packing.ignored == ("a.log",)
     assert packing.own_list
+
+
+PATTERN = st.lists(
+    st.sampled_from(["a", "b", "ab", ".py", "*", "**", "/", "?", "[ab]", "[!a]", "[a-b]", "[", "!", "\\*", " ", "#"]),
+    min_size=1, max_size=5,
+).map("".join)  # fmt: skip
+PATH = st.lists(st.sampled_from(["a", "b", "ab", "a.py", "*", "x.pyc"]), min_size=1, max_size=3).map("/".join)
+
+
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
+@settings(max_examples=500, deadline=None)
+@given(lines=st.lists(PATTERN, max_size=5), path=PATH, is_folder=st.booleans())
+def test_patterns_that_are_not_compiled_are_those_that_do_not_match(
+    lines: list[str], path: str, is_folder: bool
+) -> None:
+    """Only what can match is given to pathspec, which says the same of it as of the whole list."""
+    path = f"{path}/" if is_folder else path
+    try:
+        whole = GitIgnoreSpec.from_lines(lines)
+    except ValueError:
+        with pytest.raises(ValueError, match="pattern"):
+            _IgnoreList("\n".join(lines))
+        return
+    assert _IgnoreList("\n".join(lines)).has(path) == whole.match_file(path)
+
+
+def test_the_built_in_list_is_the_same_word_by_word() -> None:
+    text = (Path(lhub.__file__).parent / "python.gitignore").read_text()
+    whole, few = GitIgnoreSpec.from_lines(text.splitlines()), _IgnoreList(text)
+    names = [line.strip("/!").replace("*", "x").replace("[codz]", "c") for line in text.splitlines()]
+    for name in (*names, "executor.py", "config.yml", "lib.py", "builds", "x.spec.txt", "README.md"):
+        for path in (name, f"{name}/", f"sub/{name}", f"sub/{name}/", f"{name}/below"):
+            assert few.has(path) == whole.match_file(path), path
+
+
+def test_an_executor_is_pushed_without_pathspec(tmp_path: Path) -> None:
+    code = f"import lhub.folder, sys; lhub.folder.scan({str(HELLO)!r}); print('pathspec' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 
 def test_an_empty_list_of_its_own_ignores_nothing(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lhub import history
+from lhub import commits, history
 from lhub.diary import Recorded
 from lhub.errors import Corrupt, UsageError
 from lhub.layout import link_to
@@ -95,6 +95,56 @@ def newest_files(registry: Registry) -> dict[str, bytes]:
         size = int(head.split()[2])
         contents[path.removeprefix("files/")], out = out[:size], out[size + 1 :]
     return contents
+
+
+# few packs, however many entries
+
+
+def test_a_long_diary_has_few_packs_and_every_entry(pushed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "_PACKS", 5)
+    packs = diary(pushed) / "objects/pack"
+    before, most = [entry.when for entry in pushed.log("alice/X")], 0
+    for turn in range(16):
+        pushed.untag("alice/X", "again") if turn % 2 else pushed.tag("alice/X", "again")
+        most = max(most, len(list(packs.glob("*.pack"))))
+    assert most < 5
+    assert sorted(path.stem for path in packs.glob("*.pack")) == sorted(path.stem for path in packs.glob("*.idx"))
+    assert len(pushed.log("alice/X")) == len(before) + 16
+    tells_the_truth(pushed)
+
+
+def test_a_pack_that_is_large_is_left_as_it_is(pushed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "_PACKS", 2)
+    monkeypatch.setattr(history, "_SMALL", 1)
+    stood = {path.name for path in (diary(pushed) / "objects/pack").iterdir()}
+    pushed.tag("alice/X", "again")
+    assert stood < {path.name for path in (diary(pushed) / "objects/pack").iterdir()}
+
+
+def test_packs_that_cannot_be_made_one_stay_and_the_push_succeeds(
+    pushed: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_PACKS", 2)
+    odd = diary(pushed) / "objects/pack" / f"pack-{'0' * 40}.pack"
+    odd.write_bytes(b"PACK is what it says, and no more")
+    stood = {path.name for path in odd.parent.iterdir()}
+    assert pushed.push(folder, "X").warnings == ()
+    assert stood < {path.name for path in odd.parent.iterdir()}
+    odd.unlink()
+    tells_the_truth(pushed)
+
+
+def test_who_reads_the_diary_while_packs_become_one_reads_it_whole(
+    pushed: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_PACKS", 5)
+    pushed.tag("alice/X", "t1", "t2")
+    entries = commits.log(resource(pushed))
+    first = next(entries)
+    for turn in range(4):
+        pushed.untag("alice/X", "t1") if turn % 2 == 0 else pushed.tag("alice/X", "t1")
+    assert len(list((diary(pushed) / "objects/pack").glob("*.pack"))) < 5
+    assert [first.action, *(entry.action for entry in entries)] == ["tag", "push", "push"]
 
 
 # one entry a change

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from lhub import commits
+from lhub import commits, history
 from lhub.diary import Recorded
 from lhub.disk import Pen
 from lhub.errors import LhubError, NotFound
@@ -131,6 +131,13 @@ def with_a_lost_diary(registry: Registry, old: Path) -> None:
     for path in (registry.root / "alice/Hello/.lhub/history.git/objects").rglob("*"):
         if path.is_file():
             path.unlink()
+
+
+def with_many_packs(registry: Registry, old: Path) -> None:
+    """A diary of as many packs as there may be before they are made one."""
+    registry.push(old, "Hello")
+    for turn in range(history._PACKS - 2):
+        registry.untag("alice/Hello", "v1") if turn % 2 else registry.tag("alice/Hello", "v1")
 
 
 def twice(**options: Any) -> Callable[[Registry, Path], object]:
@@ -303,6 +310,7 @@ VERBS = {
     "adopt": Verb(
         before=lambda registry, old: registry.init(), act=adopt, caller=None, own=r"^rename|^symlink|^fast-import"
     ),
+    "a push that makes one pack of many": Verb(before=with_many_packs, act=pushed(), own=r"index-pack|/pack/|^unlink"),
     "a push to a diary that does not read": Verb(
         before=with_a_lost_diary, act=pushed(tags=["latest", "v2"]), own=r"/history\.git"
     ),
@@ -522,7 +530,7 @@ def kill(step: str) -> None:
 
 
 SLOW = ("import", "copy", "adopt", "gc", "a diary that does not read", "makes private, with tags", "makes public")
-SLOW += ("tag", "visibility", "delete", "without a namespace", "rename", "rollback", "restore")
+SLOW += ("tag", "visibility", "delete", "without a namespace", "rename", "rollback", "restore", "one pack of many")
 """Parts of the names of verbs of many steps, of which each is killed, or of steps that others take as well."""
 STAGES = [pytest.param(verb, marks=[pytest.mark.slow] if any(part in verb for part in SLOW) else []) for verb in VERBS]
 
