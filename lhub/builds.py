@@ -89,7 +89,7 @@ class Task:
     def __init__(self, pen: Pen, place: BuildFolder, modes: Modes, builder: Builder, lock: int) -> None:
         self.id = os.path.basename(place.path)
         self._pen, self._place, self._modes, self._builder = pen, place, modes, builder
-        self._lock, self._looked = lock, 0.0
+        self._lock, self._looked, self._progressed = lock, 0.0, 0.0
         self.left = False
         self.result: dict[str, object] = {}
 
@@ -121,7 +121,10 @@ class Task:
         self.event("console", subject, text)
 
     def progress(self, subject: str, done: int, of: int) -> None:
-        """Tell who watches how far a step is; nothing of it is kept."""
+        """Tell who watches how far a step is, ten times a second and at its end; nothing of it is kept."""
+        if done != of and time.monotonic() - self._progressed < _PAUSE:
+            return
+        self._progressed = time.monotonic()
         told = {"time": round(self._builder.clock(), 3), "type": "progress", "subject": subject}
         self._tell({**told, "payload": {"done": done, "of": of}})
 

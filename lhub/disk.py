@@ -88,10 +88,12 @@ class Pen:
         self.step("make_folder", path)
         try:
             with at(path) as (folder, name):
-                os.mkdir(name, mode & 0o777, dir_fd=folder)  # an umask may take from it, until the next line
+                os.mkdir(name, mode & 0o777, dir_fd=folder)  # an umask may take from it, until the mode is set
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileExistsError:
             return False
-        self._settle_mode(path, mode)
+        if stat.S_IMODE(status.st_mode) != mode or mode & stat.S_ISGID:
+            self._settle_mode(path, mode)
         return True
 
     def _settle_mode(self, path: str, mode: int) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from docarray import DocList
 
-    from lhub.shelf import Listed
+    from lhub.glance import Listed
 
 PROTOCOL = "lhub"
 

@@ -18,7 +18,7 @@ from lhub.disk import NO_LINKS, TAKEN, Pen, sync_descriptor
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.manifest import variables
 from lhub.names import Ref
-from lhub.opening import GONE, free_bytes, is_folder
+from lhub.opening import GONE, free_bytes, is_folder, ways_kept
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
 
@@ -62,7 +62,8 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
         _refuse(session, path, force=force)
         with beside(session.pen, path, session.unique()) as folder:
             try:
-                lay_out(session.pen, version, folder)
+                with ways_kept():
+                    lay_out(session.pen, version, folder)
             except (Corrupt, OSError) as error:
                 stale = isinstance(error, OSError) and error.errno not in GONE
                 if stale or (version.resource.status() and version.resource.lies(version.id)):

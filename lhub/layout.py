@@ -11,6 +11,7 @@ True
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from lhub.names import UNNAMED, is_name, is_space
@@ -35,7 +36,7 @@ _TRASH, _SEEN, _GONE, _OLD = ".trash.", ".seen.", ".gone.", ".old."
 TRASH = ".trash"
 """Deleted resources lie in this folder of their namespace."""
 _STICKY = 0o1000
-_HEX = frozenset("0123456789abcdef")
+_HEX = "0123456789abcdef"
 
 
 class Modes(NamedTuple):
@@ -362,15 +363,16 @@ def link_to(version: str) -> str:
     return _LINK + version
 
 
+@lru_cache(maxsize=256)
 def read_link(text: str) -> str | None:
-    """The version that a link names; None for a link that leads anywhere else."""
+    """The version that a link names; None for a link that leads anywhere else. Often several say the same."""
     version = text.removeprefix(_LINK)
     return version if version != text and is_version(version) else None
 
 
 def is_version(name: str) -> bool:
     """Whether a name under `versions/` is a published version."""
-    return len(name) == 64 and _HEX.issuperset(name)
+    return len(name) == 64 and not name.strip(_HEX)
 
 
 def trash_name(version: str, now: float) -> str:

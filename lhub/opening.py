@@ -17,9 +17,10 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from threading import local
 from types import ModuleType
 from typing import TypeVar
 
@@ -39,7 +40,11 @@ GONE = frozenset({errno.ENOENT, errno.ESTALE})
 HIDDEN = frozenset({errno.EACCES, errno.EPERM})
 """Answers that mean: not for the caller."""
 
+_WAYS = 128
+"""Folders that are kept open at once; a process may have 1,024 files."""
+
 _guarded: set[str] = set()
+_kept = local()
 _T = TypeVar("_T")
 
 
@@ -51,33 +56,121 @@ def guard(root: str) -> None:
     _guarded.add(root)
 
 
-@contextmanager
-def at(path: str) -> Iterator[tuple[int | None, str]]:
+class at:  # noqa: N801 (it reads as the word it is: `with at(path) as (folder, name)`)
     """The folder of a path, open, and its last part: what is done there cannot be led elsewhere meanwhile.
 
     In a team's resource a colleague may put a link in place of any folder, at any moment, so the way down from a root
-    is walked without following one; Corrupt where one stands. Outside of all roots a path is taken as it is.
+    is walked without following one; Corrupt where one stands. Outside of all roots a path is taken as it is. No
+    generator: of 10,000 files it is asked 100,000 times.
     """
-    parent = os.path.dirname(path)
-    root = parent
-    while root not in _guarded or faked():  # there nobody else is
-        above = os.path.dirname(root)
-        if above == root:
-            with naming(path):
-                yield None, path
-            return
-        root = above
-    descriptor = os.open(root, WAY & ~os.O_NOFOLLOW)
-    try:
-        for part in parent[len(root) :].strip("/").split("/") if parent != root else ():
-            with naming(parent):
-                below = _stepped(descriptor, part, parent)
+
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> tuple[int | None, str]:
+        path = self._path
+        parent = os.path.dirname(path)
+        ways: _Ways | None = getattr(_kept, "ways", None)
+        if ways is not None:
+            descriptor = ways.to(parent)
+        else:
+            self._descriptor = descriptor = _walked(parent)
+        return (None, path) if descriptor is None else (descriptor, os.path.basename(path))
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        if isinstance(error, OSError):
+            _name(error, self._path)
+
+
+def _way(folder: str, known: Container[str] = ()) -> list[str]:
+    """The folders on the way down to one, from the first above it that is `known`, else its root, else `/`."""
+    way = [folder]
+    while way[-1] not in known and (way[-1] not in _guarded or faked()):  # on a fake file system nobody else is
+        above = os.path.dirname(way[-1])
+        if above == way[-1]:
+            break
+        way.append(above)
+    return way[::-1]
+
+
+def _step(above: int | None, folder: str) -> int | None:
+    """The next folder on the way, open; None for as long as there was no root."""
+    if folder in _guarded and not faked():
+        return os.open(folder, WAY & ~os.O_NOFOLLOW)
+    if above is None:
+        return None
+    with naming(folder):
+        return _stepped(above, os.path.basename(folder), folder)
+
+
+def _walked(folder: str) -> int | None:
+    """A folder, open; None outside of all roots."""
+    descriptor: int | None = None
+    for each in _way(folder):
+        above = descriptor
+        try:
+            descriptor = _step(above, each)
+        finally:
+            if above is not None:
+                os.close(above)
+    return descriptor
+
+
+class _Ways:
+    """Folders that stay open, the last that were used, so that nobody walks down to each file of a folder anew."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int | None] = {}
+
+    def to(self, folder: str) -> int | None:
+        """A folder, open; None outside of all roots."""
+        if folder in self._open:
+            descriptor = self._open[folder] = self._open.pop(folder)  # the last that was used
+            return descriptor
+        first, *rest = _way(folder, self._open)
+        descriptor = self._open.pop(first) if first in self._open else _step(None, first)
+        self._keep(first, descriptor)
+        for each in rest:
+            descriptor = _step(descriptor, each)
+            self._keep(each, descriptor)
+        return descriptor
+
+    def _keep(self, folder: str, descriptor: int | None) -> None:
+        self._open[folder] = descriptor
+        if len(self._open) > _WAYS:
+            self._close(self._open.pop(next(iter(self._open))))
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._open:
+            self._close(self._open.popitem()[1])
+
+    @staticmethod
+    def _close(descriptor: int | None) -> None:
+        if descriptor is not None:
             os.close(descriptor)
-            descriptor = below
-        with naming(path):
-            yield descriptor, os.path.basename(path)
+
+
+@contextmanager
+def ways_kept() -> Iterator[None]:
+    """Walk down to each folder once while `with` lasts, in this thread: for who reads or writes many files.
+
+    What is then moved or replaced by somebody else is still where it was for who is at it, as for every open folder.
+    """
+    if faked() or getattr(_kept, "ways", None) is not None:
+        yield
+        return
+    _kept.ways = ways = _Ways()
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        _kept.ways = None
+        ways.close()
 
 
 def _stepped(descriptor: int, part: str, path: str) -> int:
@@ -95,9 +188,13 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not (isinstance(error.filename, str) and error.filename.startswith("/")):
-            error.filename = path
+        _name(error, path)
         raise
+
+
+def _name(error: OSError, path: str) -> None:
+    if not (isinstance(error.filename, str) and error.filename.startswith("/")):
+        error.filename = path
 
 
 def opened(path: str, flags: int, mode: int = 0o600) -> int:
@@ -132,15 +229,21 @@ def changed_at(status: os.stat_result) -> int:
     return 0 if faked() else status.st_ctime_ns
 
 
-@contextmanager
-def using(path: str, flags: int) -> Iterator[int]:
+class using:  # noqa: N801 (as `at`)
     """What `opened` gives while `with` lasts; an error of a call on it (ESTALE of an fstat, ENOSPC) names the file."""
-    descriptor = opened(path, flags)
-    try:
-        with naming(path):
-            yield descriptor
-    finally:
-        os.close(descriptor)
+
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: str, flags: int) -> None:
+        self._path, self._descriptor = path, opened(path, flags)
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        os.close(self._descriptor)
+        if isinstance(error, OSError):
+            _name(error, self._path)
 
 
 # what is open
@@ -160,10 +263,10 @@ def open_file(path: str, *, beneath: int | None = None) -> int:
             raise _not_regular(path) from None
         raise
     try:
-        with naming(path):
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    except OSError:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError as error:
         os.close(descriptor)
+        _name(error, path)
         raise
     if not regular:
         os.close(descriptor)

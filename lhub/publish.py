@@ -29,7 +29,7 @@ from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private, is_sealed
 from lhub.manifest import METADATA
 from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
-from lhub.opening import GONE, listed
+from lhub.opening import GONE, listed, ways_kept
 from lhub.orders import Arriving, ImageOrder, Order, Planned, Pushed
 from lhub.redaction import Redaction
 from lhub.session import Session
@@ -579,7 +579,7 @@ def _receive(target: _Target, stage: Staging, task: Task) -> None:
             told.update(target.arriving.receive(stage, task))
         return
     found, sources = target.found, target.packing.sources
-    with task.step("receive") as told:
+    with task.step("receive") as told, ways_kept():
         for number, source in enumerate(sources, 1):
             task.breathe()
             stage.take(source)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lhub.disk import Pen
 from lhub.errors import Conflict, Denied, LhubError, NotFound, UsageError
+from lhub.glance import Glance
 from lhub.identity import person
 from lhub.index import Index
 from lhub.names import LATEST, Ref, parse_ref, parse_tag, twin
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lhub.doctor import Oddity
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
+    from lhub.glance import Listed
     from lhub.inbox import Inbox, Received
     from lhub.kinds.shapes import Field
     from lhub.orders import Planned, Pushed
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from lhub.recent import Push
     from lhub.selftest import Report
     from lhub.sharing import Shared
-    from lhub.shelf import Found, Listed, Shown
+    from lhub.shelf import Found, Shown
     from lhub.spaces import Space
     from lhub.store import Version
     from lhub.tags import Links
@@ -90,6 +92,7 @@ class Registry:
             person=person(),
             pen=pen or Pen(),
             index=Index(index),
+            glance=Glance(f"{index}.glance" if index else None),
             notes=notes,
             timeout=timeout,
             keep=tuple(keep),

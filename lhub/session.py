@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lhub.access import Place, Verb, absent, may_see, refusal
 from lhub.disk import Pen
 from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageError
+from lhub.glance import Glance
 from lhub.identity import Person, person
 from lhub.index import Index
 from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, is_sealed, modes_of
@@ -61,6 +62,7 @@ class Session:
     person: Person
     pen: Pen = field(default_factory=Pen)
     index: Index = field(default_factory=lambda: Index(None))
+    glance: Glance = field(default_factory=lambda: Glance(None))
     notes: Callable[[str], None] = lambda sentence: None
     clock: Callable[[], float] = time.time
     timeout: float = TIMEOUT
@@ -222,7 +224,7 @@ class Session:
                     if not stat.S_ISDIR(status.st_mode):  # a link there is nobody's resource
                         continue
                     own = self.keeps(namespace, resource)
-                    if not ((own or may_see(self.place_seen(namespace, name))) and resource.published()):
+                    if not ((own or self.sees(namespace, resource)) and resource.published()):
                         continue
                 except OSError as error:
                     self.pass_over(namespace, error)
@@ -286,20 +288,15 @@ class Session:
             return False
         return stat.S_ISDIR(status.st_mode) and honest
 
-    def place_seen(self, namespace: str | None, name: str) -> Place:
-        """The few facts that decide whether a listing shows a resource."""
-        resource = self.resource(namespace, name)
+    def sees(self, namespace: str | None, resource: Resource) -> bool:
+        """Whether a listing shows a resource that stands to the caller, who has given no secret."""
         status = resource.status()
-        private = status is not None and is_private(status.st_mode)
-        if private:  # as an NFS client remembers it, for a minute
+        if status is not None and is_private(status.st_mode):  # as an NFS client remembers it, for a minute
             refresh(resource.folder.path)
             status = resource.status()
-            private = status is not None and is_private(status.st_mode)
-        own = private and self.is_own(namespace)
-        facts = Place(resource=name, namespace=namespace, own=own, stands=status is not None, private=private)
-        if status is None or not private or own or namespace is None:
-            return facts
-        return replace(facts, reader=self._reads(resource, status, None))
+        if status is None or not is_private(status.st_mode):
+            return status is not None
+        return namespace is not None and (self.is_own(namespace) or self._reads(resource, status, None))
 
     def is_own(self, namespace: str | None) -> bool:
         """Whether the caller, as he is logged in, owns a namespace or is in its team."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lhub.access import may_see
 from lhub.errors import Corrupt, Denied, LhubError, NotFound, UsageError
+from lhub.glance import Listed
 from lhub.index import Known
 from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
@@ -23,42 +23,6 @@ from lhub.store import Resource, Version
 
 if TYPE_CHECKING:
     from lhub.kinds.shapes import Field
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """One line of a listing.
-
-    `tags` is tag to version (64 hex digits); `updated` seconds since 1970 of the last move of a tag (0.0 without a
-    tag); `bytes` the size of the version that stands for the resource (`latest`, else the newest); `root` is where it
-    is, if several registries were looked at. Of an array also `length`, its documents, and `created`, seconds since
-    1970 of its first push.
-    """
-
-    name: str
-    kind: str
-    visibility: str
-    tags: dict[str, str]
-    updated: float
-    bytes: int
-    protected_tags: tuple[str, ...] = ()
-    root: str | None = None
-    length: int | None = None
-    created: float | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """The value as `lhub list --json` prints it."""
-        told: dict[str, object] = {
-            "name": self.name,
-            "kind": self.kind,
-            "visibility": self.visibility,
-            "tags": self.tags,
-            "updated": timestamp(self.updated),
-            "bytes": self.bytes,
-        }
-        if self.kind == "docarray":
-            told |= {"length": self.length, "created": timestamp(self.created or 0.0)}
-        return told | {"root": self.root} if self.root else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +66,7 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
     spaces = [namespace] if namespace is not None else sorted(filter(is_space, os.listdir(session.root)))
     found = [line for space in spaces for line in _space(session, None if space == UNNAMED else space)]
     session.index.save()
+    session.glance.save()
     return sorted((line for line in found if kind in (None, line.kind)), key=lambda line: line.name)
 
 
@@ -142,14 +107,31 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     except OSError as error:
         session.pass_over(namespace, error)
         return
+    prefix = f"{namespace}/" if namespace else ""
     for name in names:
         try:
-            if may_see(session.place_seen(namespace, name)) and (
-                line := _line(session, session.resource(namespace, name))
+            resource = Resource(f"{folder}/{name}", prefix + name)
+            if (line := _glanced(session, resource)) or (
+                session.sees(namespace, resource) and (line := _looked(session, resource))
             ):
                 yield line
         except OSError as error:
             session.pass_over(namespace, error)
+
+
+def _glanced(session: Session, resource: Resource) -> Listed | None:
+    """The line that was told before, if nothing has changed there since."""
+    status = resource.status()
+    return session.glance.get(resource.folder.path, status) if status else None
+
+
+def _looked(session: Session, resource: Resource) -> Listed | None:
+    """The line of what is there; remembered if everybody may see it, and it is as it should be."""
+    status = resource.status()
+    line = _line(session, resource)
+    if status and line and line.visibility == "public" and line.tags and line.kind in KINDS:
+        session.glance.add(resource.folder.path, status, session.clock(), line)
+    return line
 
 
 def _line(session: Session, resource: Resource) -> Listed | None:
@@ -233,7 +215,7 @@ def search(sessions: Sequence[Session], terms: Sequence[str]) -> list[Found]:
         session.read_root()
         for namespace, resource, _ in session.resources():
             try:
-                seen = may_see(session.place_seen(namespace, os.path.basename(resource.folder.path)))
+                seen = session.sees(namespace, resource)
                 if seen and resource.name not in found:  # what the name means is the first, whether it matches or not
                     found[resource.name] = _match(session, resource, wanted)
             except OSError as error:

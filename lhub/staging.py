@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -38,7 +38,7 @@ from lhub.layout import (
 )
 from lhub.lock import held, is_free
 from lhub.manifest import LARGE, Manifest, Sealed, manifest_of, read_canonical
-from lhub.opening import GONE, digest_of, digest_text, is_folder, listed, open_file, paths_below
+from lhub.opening import GONE, digest_of, digest_text, is_folder, listed, open_file, paths_below, ways_kept
 from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
 
@@ -224,12 +224,13 @@ class Staging:
         return self.sources[file.digest]
 
     def _make_parents(self, path: str) -> None:
-        parts = f"files/{path}".split("/")[:-1]
-        for end in range(1, len(parts) + 1):
-            parent = f"{self.folder.path}/{'/'.join(parts[:end])}"
-            if parent not in self.made:
-                self.pen.make_folder(parent, STAGING)
-                self.made.add(parent)
+        lacking, parent = [], os.path.dirname(self.folder.payload(path))
+        while parent != self.folder.path and parent not in self.made:
+            lacking.append(parent)
+            parent = os.path.dirname(parent)
+        for parent in reversed(lacking):
+            self.pen.make_folder(parent, STAGING)
+            self.made.add(parent)
 
     # steps 2 and 3: durable, named, read-only
 
@@ -257,7 +258,8 @@ class Staging:
         staged = replace(staged, folder=self.folder)
         if not any(copied for _, _, copied in self.files) and agrees(self.resource, staged, reads=self.reads):
             return replace(staged, folder=None)
-        self._keep_all()
+        with ways_kept():
+            self._keep_all()
         self.pen.write_new(self.folder.sums, staged.sums_text, PAYLOAD, sync=False)
         self.pen.write_new(self.folder.manifest, staged.manifest_text, PAYLOAD, sync=False)
         self._close([self.folder.sums, self.folder.manifest])
@@ -265,15 +267,16 @@ class Staging:
 
     def finish_layout(self) -> str:
         """The same for an image: the folder of all that was taken, durable and immutable, without documents of ours."""
-        self._keep_all()
+        with ways_kept():
+            self._keep_all()
         self._close([], but=(self.folder.files, self.folder.path))
         return self.folder.files
 
     def _keep_all(self) -> None:
-        """Every file durable, then linked with its blob."""
+        """Every file durable, then linked with its blob; in the order of their folders in the store."""
         self._copy_what_cannot_be_linked()
         self._make_durable([self.folder.payload(file.path) for file, _, copied in self.files if copied])
-        for file, opener, copied in self.files:
+        for file, opener, copied in sorted(self.files, key=lambda each: each[0].digest):
             if copied:
                 self._keep(file)
             else:
@@ -309,6 +312,8 @@ class Staging:
     def _keep(self, file: File) -> None:
         """Give a copied file its blob; if the blob stands, the copy gives way to a link to it."""
         blob, staged = self._blob_place(file.digest), self.folder.payload(file.path)
+        if not file.executable and self._linked(staged, blob):
+            return
         spare = f"{self.scratch}.file"
         if self._good_blob(file.digest, file.size):
             if _is_same(blob, staged):  # of two names of one file rename(2) leaves both
@@ -321,7 +326,7 @@ class Staging:
                 if any(entry.path == blob for entry in listed(os.path.dirname(blob))):  # where NFS thought it was
                     return
         elif not file.executable and self._linked(staged, spare):
-            self.pen.rename(spare, blob)  # over a damaged blob too
+            self.pen.rename(spare, blob)  # over a damaged blob
             return
         self._copy(partial(opened_file, staged), spare, PAYLOAD, file.size)
         self.pen.sync_file(spare)
@@ -350,8 +355,11 @@ class Staging:
             self._keep(file)  # a collection has just taken the blob, or the link was refused
 
     def _linked(self, source: str, path: str) -> bool:
+        """Whether a second name could be made; False where one of that name stands too."""
         try:
             self.pen.link(source, path)
+        except FileExistsError:
+            return False
         except OSError as error:
             if error.errno not in NO_LINKS | GONE:
                 raise
@@ -384,12 +392,14 @@ def opened_file(path: str) -> Iterator[int]:
 @contextmanager
 def opened_source(source: Source) -> Iterator[int]:
     """A file of the folder that is pushed, open; it was a readable one when the folder was scanned."""
-    with ExitStack() as stack:
-        try:
-            descriptor = stack.enter_context(source.opened())
-        except (OSError, Corrupt):
-            raise changed_error([source.path]) from None
+    try:
+        descriptor = source.open()
+    except (OSError, Corrupt):
+        raise changed_error([source.path]) from None
+    try:
         yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _staged(manifest: Manifest, text: bytes, sums: bytes, tree: Tree) -> Staged:

@@ -165,10 +165,11 @@ class Resource:
         odd: dict[str, str] = {}
         damaged: set[str] = set()
         missed = False
-        for name in sorted(names, key=lambda name: not name.startswith(PIN)):
+        pins = [name for name in names if name.startswith(PIN)]
+        for name in (*pins, *names) if pins else names:
             protected = name.startswith(PIN)
             tag = name[len(PIN) :] if protected else name
-            if not is_tag(tag) or tag in tags or tag in damaged:
+            if tag in tags or tag in damaged or not is_tag(tag):
                 continue
             try:
                 tags[tag] = self._link(name, tag, protected)
@@ -186,15 +187,14 @@ class Resource:
         status = os.lstat(path)
         if not stat.S_ISLNK(status.st_mode):
             raise Corrupt(f"the tag {tag} of {self.name} is not a link", hint="somebody put it there by hand")
-        text = os.readlink(path)
-        if not text:
+        if not (text := os.readlink(path)):
             raise FileNotFoundError(errno.ENOENT, "an empty link", path)  # Gluster, while the link is replaced
         version = read_link(text)
         if version is None:
             raise Corrupt(
                 f"the tag {tag} of {self.name} points outside its versions", hint="nothing was read; push the tag again"
             )
-        return Tag(tag=tag, version=version, protected=protected, uid=status.st_uid, when=status.st_mtime)
+        return Tag(tag, version, protected, status.st_uid, status.st_mtime)
 
     def resolve(self, ref: Ref) -> str:
         """The id of the version a reference means; raises NotFound, Corrupt, UsageError for digits of two versions."""

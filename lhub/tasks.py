@@ -136,7 +136,7 @@ def _by_id(session: Session, task: str) -> Watched:
                 refresh(resource.folder.builds)
                 # without a namespace who knows the id of a task, 64 bits of chance, is who was told it
                 if builds.stands(resource.folder, task) and (
-                    namespace is None or may_see(session.place_seen(namespace, name))
+                    namespace is None or session.sees(namespace, session.resource(namespace, name))
                 ):
                     return Watched(session=session, namespace=namespace, resource=resource, task=task, proven=True)
     raise NotFound(f"the task {task} is not here", hint="lhub status PATH tells the newest of an Executor")

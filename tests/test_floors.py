@@ -54,6 +54,7 @@ FLOORS: dict[str, set[str]] = {
         "change",
         "identity",
         "index",
+        "glance",
         "checkup",
         "repair",
     },

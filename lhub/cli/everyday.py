@@ -14,10 +14,11 @@ from lhub.cli.options import json_option, root_option
 from lhub.phrases import about_lines
 
 if TYPE_CHECKING:
+    from lhub.glance import Listed
     from lhub.names import Ref
     from lhub.orders import Planned, Pushed
     from lhub.registry import Registry
-    from lhub.shelf import Listed, Shown
+    from lhub.shelf import Shown
 
 
 @click.command("push")
