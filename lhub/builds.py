@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import lhub.meter as meter
 from lhub.apart import HERE, Apart, go_apart, let_go
 from lhub.disk import Pen
 from lhub.errors import BuildFailed, Denied, LhubError, LockTimeout, NotFound
@@ -89,7 +90,7 @@ class Task:
     def __init__(self, pen: Pen, place: BuildFolder, modes: Modes, builder: Builder, lock: int) -> None:
         self.id = os.path.basename(place.path)
         self._pen, self._place, self._modes, self._builder = pen, place, modes, builder
-        self._lock, self._looked, self._progressed = lock, 0.0, 0.0
+        self._lock, self._looked = lock, 0.0
         self.left = False
         self.result: dict[str, object] = {}
 
@@ -120,13 +121,14 @@ class Task:
         """One line of what a step says for who wants to know all of it."""
         self.event("console", subject, text)
 
-    def progress(self, subject: str, done: int, of: int) -> None:
-        """Tell who watches how far a step is, ten times a second and at its end; nothing of it is kept."""
-        if done != of and time.monotonic() - self._progressed < _PAUSE:
-            return
-        self._progressed = time.monotonic()
-        told = {"time": round(self._builder.clock(), 3), "type": "progress", "subject": subject}
-        self._tell({**told, "payload": {"done": done, "of": of}})
+    def meter(self, subject: str, files: int, size: int) -> meter.Meter:
+        """What tells who watches how far a step is; nothing of it is kept. It raises Cancelled as `breathe` does."""
+
+        def tell(payload: dict[str, int]) -> None:
+            self.breathe()
+            self._tell(meter.event(self._builder.clock(), subject, payload))
+
+        return meter.Meter(files, size, tell)
 
     def breathe(self, *, at_once: bool = False) -> None:
         """Raise Cancelled if somebody asked for it; to be called often, it looks ten times a second, or `at_once`."""

@@ -22,7 +22,22 @@ from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST
-from lhub.opening import FOLDER, PIECE, READ, WAY, at, digest_of, faked, naming, open_folder, opened, see_single, using
+from lhub.opening import (
+    FOLDER,
+    PIECE,
+    READ,
+    WAY,
+    Moved,
+    at,
+    digest_of,
+    faked,
+    naming,
+    open_folder,
+    opened,
+    see_single,
+    unmoved,
+    using,
+)
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HASTENED = 32 << 20
@@ -37,14 +52,6 @@ NO_LINKS = frozenset({errno.EMLINK, errno.ENOSPC, errno.EPERM, errno.EXDEV, errn
 """Answers to link(2) that mean: copy instead (Gluster gives ENOSPC at 92 links)."""
 TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 """Answers to rename(2) of a folder that mean: something of that name stands."""
-
-
-Moved = Callable[[int], None]
-"""Told of bytes that were moved, as they are."""
-
-
-def unmoved(size: int) -> None:
-    """Tell nobody."""
 
 
 _watches: list[Callable[[str, str], None]] = []

@@ -9,14 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from lhub.disk import NO_LINKS, TAKEN, Pen, sync_descriptor
 from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.manifest import variables
+from lhub.meter import Meter, event
 from lhub.names import Ref
 from lhub.opening import GONE, free_bytes, is_folder, ways_kept
 from lhub.session import Session
@@ -51,7 +52,14 @@ class Pulled:
         return told | ({"build_env": list(self.build_env)} if self.build_env else {})
 
 
-def pull(session: Session, ref: Ref, destination: str | None = None, *, force: bool = False) -> Pulled:
+def pull(
+    session: Session,
+    ref: Ref,
+    destination: str | None = None,
+    *,
+    force: bool = False,
+    telling: Callable[[Mapping[str, Any]], None] = lambda event: None,
+) -> Pulled:
     """Lay a version out at `destination` (default: one named like the resource, here); see `lhub.pull`."""
     if destination == "":
         raise UsageError("DEST is empty", hint="name a folder, or leave it out")
@@ -63,7 +71,7 @@ def pull(session: Session, ref: Ref, destination: str | None = None, *, force: b
         with beside(session.pen, path, session.unique()) as folder:
             try:
                 with ways_kept():
-                    lay_out(session.pen, version, folder)
+                    lay_out(session.pen, version, folder, _meter(session, version, telling))
             except (Corrupt, OSError) as error:
                 stale = isinstance(error, OSError) and error.errno not in GONE
                 if stale or (version.resource.status() and version.resource.lies(version.id)):
@@ -133,17 +141,27 @@ def beside(pen: Pen, path: str, unique: str) -> Iterator[str]:
             pen.remove_tree(folder)
 
 
-def lay_out(pen: Pen, version: Version, folder: str) -> None:
+def _meter(session: Session, version: Version, telling: Callable[[Mapping[str, Any]], None]) -> Meter:
+    manifest = version.manifest()
+
+    def tell(payload: Mapping[str, int]) -> None:
+        telling(event(session.clock(), "pull", payload))
+
+    return Meter(manifest.count, manifest.bytes, tell)
+
+
+def lay_out(pen: Pen, version: Version, folder: str, meter: Meter | None = None) -> None:
     """Copy every file, and see that each is what SHA256SUMS says and none more than the manifest says."""
+    meter = meter or Meter(0, 0, lambda payload: None)
     left = version.manifest().bytes
     if left > free_bytes(folder):  # before a byte is copied: a publisher may say a terabyte
         raise LhubError(f"{version.where} has {left} bytes, there is no room for them at {os.path.dirname(folder)}")
     if version.stored is not None:
-        _lay_out_unsealed(pen, cast("Unsealed", version), folder)
+        _lay_out_unsealed(pen, cast("Unsealed", version), folder, meter)
         return
     sums = version.sums()
     made, executable = {folder}, frozenset(version.manifest().executable)
-    for path, digest in sums.items():
+    for number, (path, digest) in enumerate(sums.items(), 1):
         parent = os.path.dirname(f"{folder}/{path}")
         if parent not in made:
             pen.make_way(parent)
@@ -152,22 +170,27 @@ def lay_out(pen: Pen, version: Version, folder: str) -> None:
             size = os.fstat(source).st_size
             left -= size
             mode = 0o777 if path in executable else 0o666
-            if left < 0 or pen.copy_out(source, f"{folder}/{path}", mode, limit=size)[0] != digest:
-                raise Corrupt(
-                    f"{path} of {version.where} is not what was published",
-                    hint=DAMAGED,
-                )
+            if left < 0 or pen.copy_out(source, f"{folder}/{path}", mode, limit=size, moved=meter.moved)[0] != digest:
+                raise Corrupt(f"{path} of {version.where} is not what was published", hint=DAMAGED)
+        meter.reached(number)
 
 
-def _lay_out_unsealed(pen: Pen, version: Unsealed, folder: str) -> None:
+def _lay_out_unsealed(pen: Pen, version: Unsealed, folder: str, meter: Meter) -> None:
     """Write every file as it is opened; it is verified as it comes, and once more with the last that it was whole."""
     made, executable = {folder}, frozenset(version.manifest().executable)
-    for path, _, pieces in version.entries():
+    for number, (path, _, pieces) in enumerate(version.entries(), 1):
         parent = os.path.dirname(f"{folder}/{path}")
         if parent not in made:
             pen.make_way(parent)
             made.add(parent)
-        pen.write_out(pieces, f"{folder}/{path}", 0o777 if path in executable else 0o666)
+        pen.write_out(_metered(pieces, meter), f"{folder}/{path}", 0o777 if path in executable else 0o666)
+        meter.reached(number)
+
+
+def _metered(pieces: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        meter.moved(len(piece))
 
 
 @contextmanager

@@ -332,7 +332,15 @@ def _read_rest(descriptor: int, path: str, limit: int) -> bytes:
     return bytes(data)
 
 
-def digest_of(descriptor: int) -> tuple[str, int]:
+Moved = Callable[[int], None]
+"""Told of bytes that were moved or read, as they are."""
+
+
+def unmoved(size: int) -> None:
+    """Tell nobody."""
+
+
+def digest_of(descriptor: int, moved: Moved = unmoved) -> tuple[str, int]:
     """SHA-256 (hex) and size of an open file."""
     import hashlib  # as above
 
@@ -341,6 +349,7 @@ def digest_of(descriptor: int) -> tuple[str, int]:
     while piece := os.read(descriptor, PIECE):
         hasher.update(piece)
         size += len(piece)
+        moved(len(piece))
     return hasher.hexdigest(), size
 
 

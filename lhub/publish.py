@@ -548,7 +548,8 @@ def _staged(target: _Target, stage: Staging, content: Content | None, lock: Lock
         return stage.conclude(target.kind, target.about)
     from lhub.sealing import stage as sealed  # for what is sealed
 
-    staged = sealed(stage, content, lock, task.breathe)
+    meter = task.meter("seal", content.manifest.count, content.manifest.bytes)
+    staged = sealed(stage, content, lock, meter.moved)
     odd = changed(target.packing) if target.arriving is None else []
     if odd:
         raise changed_error(odd)
@@ -561,12 +562,13 @@ def _read(target: _Target, task: Task) -> Content:
 
     with task.step("receive") as told:
         clear, sources = Clear(), target.packing.sources
+        meter = task.meter("receive", len(sources), sum(source.size for source in sources))
         if target.arriving is not None:
             told.update(target.arriving.receive(cast("Staging", clear), task))  # documents are written, no more
         for number, source in enumerate(sources, 1):
             task.breathe()
-            clear.taken.append(take(source))
-            task.progress("receive", number, len(sources))
+            clear.taken.append(take(source, meter.moved))
+            meter.reached(number)
         content = Content.of(clear.taken, target.kind, target.about)
         told.update(files=content.manifest.count, bytes=content.manifest.bytes)
     return content
@@ -580,10 +582,11 @@ def _receive(target: _Target, stage: Staging, task: Task) -> None:
         return
     found, sources = target.found, target.packing.sources
     with task.step("receive") as told, ways_kept():
+        meter = task.meter("receive", len(sources), sum(source.size for source in sources))
         for number, source in enumerate(sources, 1):
             task.breathe()
-            stage.take(source)
-            task.progress("receive", number, len(sources))
+            stage.take(source, meter.moved)
+            meter.reached(number)
         if odd := changed(target.packing):
             raise changed_error(odd)
         told.update(files=len(sources), bytes=sum(source.size for source in sources))

@@ -355,8 +355,9 @@ class Registry:
         install_requirements: bool = False,
         build_env: Mapping[str, str] | None = None,
         prefer_platform: str | None = None,
+        telling: Callable[[Event], None] = lambda event: None,
     ) -> Pulled:
-        """Lay a version out as a folder; see `lhub.pull`.
+        """Lay a version out as a folder; see `lhub.pull`. `telling` is called with events of how far it is.
 
         With `install_requirements` pip installs what an Executor requires, in this environment; `build_env` are the
         variables for it. ``jinaai+docker://`` loads its container image into an engine, for `prefer_platform` where
@@ -375,7 +376,7 @@ class Registry:
         parsed, where = _ref(ref), None if destination is None else os.fspath(destination)
         if install_requirements:
             self._refuse_unset(parsed, build_env or {})
-        pulled = self._first(parsed, lambda session: fetch.pull(session, parsed, where, force=force))
+        pulled = self._first(parsed, lambda session: fetch.pull(session, parsed, where, force=force, telling=telling))
         if install_requirements:
             self._install(pulled.path, build_env or {})
         return pulled

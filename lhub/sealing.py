@@ -25,7 +25,7 @@ from lhub.folder import Packing, Source
 from lhub.images.layers import Entry, streamed, tarred
 from lhub.layout import FILES, MANIFEST, SUMS
 from lhub.manifest import HUGE, LARGE, Manifest, Sealed, manifest_of, read_manifest
-from lhub.opening import PIECE, digest_of, digest_text, listed
+from lhub.opening import PIECE, Moved, digest_of, digest_text, listed, unmoved
 from lhub.seals import Seal, anchor, mark
 from lhub.staging import Opener, Staged, Staging, agrees, changed_error, known, opened_source
 from lhub.store import DAMAGED, Resource, Version
@@ -236,11 +236,11 @@ def _rewound(spool: IO[bytes]) -> Iterator[int]:
     yield spool.fileno()
 
 
-def take(source: Source) -> Taken:
+def take(source: Source, moved: Moved = unmoved) -> Taken:
     """A file of the folder that is pushed, hashed where it lies."""
     opener = partial(opened_source, source)
     with opener() as descriptor:
-        digest, size = digest_of(descriptor)
+        digest, size = digest_of(descriptor, moved)
     if size != source.size:
         raise changed_error([source.path])
     return File(path=source.path, digest=digest, size=size, executable=source.executable), opener
@@ -286,14 +286,17 @@ def version_of(resource: Resource, wanted: Collection[str]) -> str | None:
     return None
 
 
-def stage(staging: Staging, content: Content, lock: Lock, breathe: Callable[[], None]) -> Staged:
-    """The sealed version of a content, durable and immutable; that which stands already where there is one."""
+def stage(staging: Staging, content: Content, lock: Lock, moved: Moved) -> Staged:
+    """The sealed version of a content, durable and immutable; that which stands already where there is one.
+
+    `moved` is told of the bytes as they are sealed.
+    """
     if lock.stood is not None and (stands := standing(staging.resource, content, lock)):
         return stands
 
     def pieces() -> Iterator[bytes]:
         for piece in age.seal(content.pieces(), lock.recipients):
-            breathe()
+            moved(len(piece))
             yield piece
 
     staging.write(pieces(), lambda: PAYLOAD)

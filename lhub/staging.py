@@ -38,7 +38,18 @@ from lhub.layout import (
 )
 from lhub.lock import held, is_free
 from lhub.manifest import LARGE, Manifest, Sealed, manifest_of, read_canonical
-from lhub.opening import GONE, digest_of, digest_text, is_folder, listed, open_file, paths_below, ways_kept
+from lhub.opening import (
+    GONE,
+    Moved,
+    digest_of,
+    digest_text,
+    is_folder,
+    listed,
+    open_file,
+    paths_below,
+    unmoved,
+    ways_kept,
+)
 from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
 
@@ -94,7 +105,7 @@ class Staging:
 
     # step 2: copy each regular file
 
-    def take(self, source: Source) -> None:
+    def take(self, source: Source, moved: Moved = unmoved) -> None:
         """Copy and hash one file; one whose content stood in the newest version is only hashed."""
         if source.given is not None:
             self._adopt(source, source.given)
@@ -102,13 +113,13 @@ class Staging:
         opener = partial(opened_source, source)
         with opener() as descriptor:
             self._same(descriptor, source)
-            digest, copied = self._stands(descriptor, source), False
+            digest, copied = self._stands(descriptor, source, moved), False
             if digest is None:
                 copied = True
                 self._make_parents(source.path)
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 mode = EXECUTABLE if source.executable else PAYLOAD
-                digest, size = self.pen.copy_in(descriptor, self.folder.payload(source.path), mode)
+                digest, size = self.pen.copy_in(descriptor, self.folder.payload(source.path), mode, moved=moved)
                 if size != source.size:
                     raise changed_error([source.path])
             self._same(descriptor, source)
@@ -179,11 +190,11 @@ class Staging:
             self._copy_again(file, opener)
         self.files.append((file, opener, not linked))
 
-    def _stands(self, descriptor: int, source: Source) -> str | None:
+    def _stands(self, descriptor: int, source: Source, moved: Moved) -> str | None:
         """The digest, if the newest version has the same content there and a blob keeps it."""
         if source.path not in self.known or self.known[source.path][1] != source.size:
             return None
-        digest, _ = digest_of(descriptor)
+        digest, _ = digest_of(descriptor, moved)
         return digest if digest == self.known[source.path][0] else None
 
     @staticmethod

@@ -39,6 +39,7 @@ FLOORS: dict[str, set[str]] = {
     },
     "FIRST": {
         "opening",
+        "meter",
         "disk",
         "mounts",
         "age",

@@ -593,9 +593,12 @@ def screen(stream: io.StringIO) -> str:
     return re.split("\r\x1b\\[K", stream.getvalue())[-1].removesuffix("\r")
 
 
+FAR = {"done": 1, "of": 2, "bytes": 10 << 20, "of_bytes": 40 << 20}
+
+
 def events() -> Iterator[dict[str, object]]:
     yield {"time": 0.0, "type": "start", "subject": "receive", "payload": None}
-    yield {"time": 0.0, "type": "progress", "subject": "receive", "payload": {"done": 1, "of": 2}}
+    yield {"time": 0.0, "type": "progress", "subject": "receive", "payload": FAR}
     yield {"time": 0.0, "type": "done", "subject": "receive", "payload": {"files": 2}}
     yield {"time": 0.0, "type": "succeeded", "subject": "push", "payload": None}
 
@@ -606,8 +609,24 @@ def test_on_a_terminal_a_push_has_one_line_that_is_gone_at_its_end() -> None:
     for event in events():
         progress(event)
         seen.append(screen(stream))
-    assert seen == ["receive", "receive 1/2", "receive", ""]
+    assert seen == ["receive", "receive 1/2, 10.0 MiB of 40.0 MiB", "receive", ""]
     assert "\n" not in stream.getvalue()
+
+
+def test_after_a_while_a_rate_and_the_time_that_is_left_are_told() -> None:
+    stream = Terminal()
+    progress = Progress(stream=stream)
+    for when, size in ((0.0, 0), (0.1, 1 << 20), (2.0, 10 << 20), (4.0, 40 << 20)):
+        payload = FAR | {"bytes": size}
+        progress({"time": when, "type": "progress", "subject": "pull", "payload": payload})
+        told = screen(stream)
+        if when == 0.1:
+            assert told == "pull 1/2, 1.0 MiB of 40.0 MiB"
+        if when == 2.0:
+            assert told == "pull 1/2, 10.0 MiB of 40.0 MiB at 5.0 MiB/s 0:06 left"
+    assert told == "pull 1/2, 40.0 MiB of 40.0 MiB at 10.0 MiB/s"
+    progress.end()
+    assert screen(stream) == ""
 
 
 def test_verbose_tells_each_step_on_a_line_of_its_own() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from lhub.cli.options import json_option, root_option
 from lhub.phrases import about_lines
 
 if TYPE_CHECKING:
+    from lhub.builds import Event
     from lhub.glance import Listed
     from lhub.names import Ref
     from lhub.orders import Planned, Pushed
@@ -222,14 +225,16 @@ def pull_command(
     """
     here = registry(ctx, root)
     variables = given_variables(here.variables(ref)) if install_requirements else {}
-    pulled = here.pull(
-        ref,
-        dest,
-        force=force,
-        install_requirements=install_requirements,
-        build_env=variables,
-        prefer_platform=prefer_platform,
-    )
+    with _watched() as telling:
+        pulled = here.pull(
+            ref,
+            dest,
+            force=force,
+            install_requirements=install_requirements,
+            build_env=variables,
+            prefer_platform=prefer_platform,
+            telling=telling,
+        )
     if pulled.build_env and not install_requirements:
         click.echo(f"lhub: its requirements use {', '.join(pulled.build_env)}: set them before you install", err=True)
     if as_json:
@@ -238,6 +243,21 @@ def pull_command(
         click.echo(pulled.path)
     else:
         click.echo(f"pulled {pulled.ref}, version {pulled.version[:12]}, to {show.clean(pulled.path)}")
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[Event], None]]:
+    """How far a pull is, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda event: None
+        return
+    from lhub.cli.progress import Progress  # for who watches
+
+    progress = Progress()
+    try:
+        yield progress
+    finally:
+        progress.end()
 
 
 @click.command("path")

@@ -69,10 +69,12 @@ class Documents:
         """Write the payload where it will lie, piece by piece."""
 
         def pieces() -> Iterator[bytes]:
+            meter = task.meter("receive", self.total or 0, 0)
             for piece in self.pieces():
                 yield piece
                 task.breathe()
-                task.progress("receive", self.summary.length, self.total or self.summary.length)
+                meter.moved(len(piece))
+                meter.reached(self.summary.length)
 
         written = stage.write(pieces(), lambda: self.path, self.head)
         return {"files": 1, "bytes": written.size, "documents": self.summary.length}
