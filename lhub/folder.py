@@ -200,7 +200,7 @@ class _Walk:
         self.folder, self.without = folder, without
         self.faults: list[str] = []
         self.ignored: list[str] = []
-        self.own_list, self.list = _ignore_list(folder) if without is None else (True, _IgnoreList(""))
+        self.own_list, self.list = _ignore_list(folder) if without is None else (True, _read_list(""))
         self.near = self.list
         self.above: list[str] = []
         self.linked, self.behind_link = 0, False
@@ -348,11 +348,22 @@ def _ignore_list(folder: str) -> tuple[bool, _IgnoreList]:
         except (Corrupt, OSError) as error:
             raise UsageError(f"{own} cannot be read: {error}", hint="a folder's .gitignore is a short text") from None
     else:
-        text = SourceFileLoader("lhub", _BUILT_IN).get_data(_BUILT_IN).decode()  # as imports are, on a fake disk too
+        text = _built_in()
     try:
-        return is_own, _IgnoreList(text)
+        return is_own, _read_list(text)
     except ValueError as error:
         raise UsageError(f"{own} has a pattern that cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> str:
+    return SourceFileLoader("lhub", _BUILT_IN).get_data(_BUILT_IN).decode()  # as imports are, on a fake disk too
+
+
+@lru_cache(maxsize=4)
+def _read_list(text: str) -> _IgnoreList:
+    """A list; a push looks at its folder twice."""
+    return _IgnoreList(text)
 
 
 @lru_cache(maxsize=256)

@@ -104,8 +104,11 @@ def _step(above: int | None, folder: str) -> int | None:
         return os.open(folder, WAY & ~os.O_NOFOLLOW)
     if above is None:
         return None
-    with naming(folder):
+    try:
         return _stepped(above, os.path.basename(folder), folder)
+    except OSError as error:
+        _name(error, folder)
+        raise
 
 
 def _walked(folder: str) -> int | None:

@@ -271,16 +271,16 @@ class Staging:
             return replace(staged, folder=None)
         with ways_kept():
             self._keep_all()
-        self.pen.write_new(self.folder.sums, staged.sums_text, PAYLOAD, sync=False)
-        self.pen.write_new(self.folder.manifest, staged.manifest_text, PAYLOAD, sync=False)
-        self._close([self.folder.sums, self.folder.manifest])
+            self.pen.write_new(self.folder.sums, staged.sums_text, PAYLOAD, sync=False)
+            self.pen.write_new(self.folder.manifest, staged.manifest_text, PAYLOAD, sync=False)
+            self._close([self.folder.sums, self.folder.manifest])
         return staged
 
     def finish_layout(self) -> str:
         """The same for an image: the folder of all that was taken, durable and immutable, without documents of ours."""
         with ways_kept():
             self._keep_all()
-        self._close([], but=(self.folder.files, self.folder.path))
+            self._close([], but=(self.folder.files, self.folder.path))
         return self.folder.files
 
     def _keep_all(self) -> None:
@@ -464,7 +464,8 @@ def staging(pen: Pen, resource: Resource, modes: Modes, unique: str, note: str) 
 
 def sweep(pen: Pen, place: ResourceFolder, *, uid: int) -> None:
     """Remove the staging that dead processes of this user left; one whose lock is held is alive."""
-    for name in os.listdir(place.versions):
+    names = os.listdir(place.versions)
+    for name in names:
         if not name.startswith(SCRATCH) or not name.endswith(".lock"):
             continue
         lock = f"{place.versions}/{name}"
@@ -478,26 +479,22 @@ def sweep(pen: Pen, place: ResourceFolder, *, uid: int) -> None:
                 pen.unlink(lock)
         except (FileNotFoundError, LhubError):
             continue  # alive, or swept by somebody else just now
-    _sweep_lockless(pen, place, uid)
+    _sweep_lockless(pen, place, uid, _lockless(names))
     _sweep_git(pen, place, uid)
 
 
-def _sweep_lockless(pen: Pen, place: ResourceFolder, uid: int) -> None:
+def _sweep_lockless(pen: Pen, place: ResourceFolder, uid: int, seen: list[str]) -> None:
     """Remove staging whose lock a power cut has lost: its maker makes the lock first and removes it last."""
-    for name in {*_lockless(place)} & {*_lockless(place)}:  # looked at twice, since a listing takes its time
+    for name in {*seen} & {*_lockless(os.listdir(place.versions))} if seen else ():  # twice: a listing takes its time
         folder = f"{place.versions}/{name}"
         with suppress(FileNotFoundError):
             if os.lstat(folder).st_uid == uid:
                 _bury(pen, folder)
 
 
-def _lockless(place: ResourceFolder) -> list[str]:
-    names = set(os.listdir(place.versions))
-    return [
-        name
-        for name in names
-        if name.startswith(SCRATCH) and not name.endswith((".lock", *ENDS)) and f"{name}.lock" not in names
-    ]
+def _lockless(names: list[str]) -> list[str]:
+    scratch = {name for name in names if name.startswith(SCRATCH)}
+    return [name for name in scratch if not name.endswith((".lock", *ENDS)) and f"{name}.lock" not in scratch]
 
 
 def _bury(pen: Pen, folder: str) -> None:

@@ -14,7 +14,7 @@
 # any other failure is one of the requirements, and worth a look.
 set -eu
 
-usage="usage: sh tests/environment.sh jina|jac|browser|docarray-old|docarray-new|downstream FOLDER"
+usage="usage: sh tests/environment.sh jina|jac|browser|docarray-old|docarray-new|downstream|bench FOLDER"
 project=$(cd "$(dirname "$0")/.." && pwd)
 requirements="$project/tests/environments/${1:?$usage}.txt"
 wanted() { echo "$project" | cat - "$requirements" "$project/pyproject.toml"; }
