@@ -89,7 +89,7 @@ PATH = st.lists(st.sampled_from(["a", "b", "ab", "a.py", "*", "x.pyc"]), min_siz
 
 
 @pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(lines=st.lists(PATTERN, max_size=5), path=PATH, is_folder=st.booleans())
 def test_patterns_that_are_not_compiled_are_those_that_do_not_match(
     lines: list[str], path: str, is_folder: bool
