@@ -23,8 +23,7 @@ True
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lhub.errors import Conflict, Denied, LhubError, NotFound
 
@@ -32,9 +31,8 @@ Verb = Literal["pull", "push", "manage"]
 """pull: read in any way. push: a version or a tag. manage: visibility, deletion."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The facts about one resource that decide who may do what with it.
+class Place(NamedTuple):
+    """The facts about one resource that decide who may do what with it. No dataclass: each costs every command 1 ms.
 
     `namespace` is None without one; `own`: it is the caller's namespace or his team's; `stands`: something has
     been pushed there; `maker`: the caller made the resource or owns its namespace; `secret`: how the secret that

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from docarray import DocList
 
-    from lhub.glance import Listed
+    from lhub.shelf import Listed
 
 PROTOCOL = "lhub"
 

@@ -365,7 +365,7 @@ class _Receiver:
         """A version with the sizes of those files that the parcel takes for granted."""
         if all(file.size >= 0 for file in staged.tree.files):
             return staged
-        files = [file if file.size >= 0 else replace(file, size=self._here(file.digest)) for file in staged.tree.files]
+        files = [file if file.size >= 0 else file._replace(size=self._here(file.digest)) for file in staged.tree.files]
         return known(staged.manifest, staged.manifest_text, staged.sums_text, files)
 
     def _here(self, digest: str) -> int:

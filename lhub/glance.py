@@ -8,20 +8,18 @@ device of its own) another host's change shows in a listing only, so that there 
 Of many resources it is kept in a file of one user, which is disposable: in memory it serves one process.
 
 >>> glance = Glance(None)
->>> glance.get("/srv/registry/alice/X", os.lstat("/")) is None
+>>> glance.get("/srv/registry/alice/X", os.lstat("/"), tuple) is None
 True
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from lhub.disk import Pen
 from lhub.errors import LhubError
-from lhub.moments import timestamp
 from lhub.opening import faked, read_small
 
 _FORMAT = "lhub glance 1"
@@ -33,72 +31,40 @@ _LIMIT, _MOST = 256 << 20, 200_000
 """Bytes of the file that are read, and lines that are kept beside those that were asked for."""
 
 Stamp = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """One line of a listing.
-
-    `tags` is tag to version (64 hex digits); `updated` seconds since 1970 of the last move of a tag (0.0 without a
-    tag); `bytes` the size of the version that stands for the resource (`latest`, else the newest); `root` is where it
-    is, if several registries were looked at. Of an array also `length`, its documents, and `created`, seconds since
-    1970 of its first push. The next listing may tell the same value again: nobody changes what it holds.
-    """
-
-    name: str
-    kind: str
-    visibility: str
-    tags: dict[str, str]
-    updated: float
-    bytes: int
-    protected_tags: tuple[str, ...] = ()
-    root: str | None = None
-    length: int | None = None
-    created: float | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """The value as `lhub list --json` prints it."""
-        told: dict[str, object] = {
-            "name": self.name,
-            "kind": self.kind,
-            "visibility": self.visibility,
-            "tags": self.tags,
-            "updated": timestamp(self.updated),
-            "bytes": self.bytes,
-        }
-        if self.kind == "docarray":
-            told |= {"length": self.length, "created": timestamp(self.created or 0.0)}
-        return told | {"root": self.root} if self.root else told
+_Line = TypeVar("_Line")
 
 
 class Glance:
-    """What was told of public resources, by their folders; in memory, and in a file if `path` is given."""
+    """What was told of public resources, by their folders; in memory, and in a file if `path` is given.
+
+    A line is whatever the listing makes of a resource; `read` makes it of what JSON keeps, which `written` gives.
+    """
 
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._told: dict[str, tuple[Stamp, Listed]] = {}
+        self._told: dict[str, tuple[Stamp, Any]] = {}
         self._file: Mapping[str, Any] | None = None
         self._new = 0
 
-    def get(self, folder: str, status: os.stat_result) -> Listed | None:
+    def get(self, folder: str, status: os.stat_result, read: Callable[[list[Any]], _Line]) -> _Line | None:
         """What was told of a folder, if it is still so."""
-        told = self._told.get(folder) or self._kept(folder)
+        told = self._told.get(folder) or self._kept(folder, read)
         return told[1] if told is not None and told[0] == _stamp(status) else None
 
-    def add(self, folder: str, status: os.stat_result, now: float, line: Listed) -> None:
+    def add(self, folder: str, status: os.stat_result, now: float, line: object) -> None:
         """Remember what was told of a folder that had this status before it was looked at."""
         if _tells_changes(status) and now - max(status.st_mtime, status.st_ctime) > _REST:
             self._told[folder] = _stamp(status), line
             self._new += 1
 
-    def save(self) -> None:
+    def save(self, written: Callable[[Any], list[Any]]) -> None:
         """Keep it for the next process, where that spares much; what cannot be written is looked at again."""
         if self._path is None or self._new < max(_MANY, len(self._told) // 20):
             return
         import json  # 3 ms, for listings of many
 
         self._new = 0
-        lines = {folder: [stamp, *_fields(line)] for folder, (stamp, line) in self._told.items()}
+        lines = {folder: [stamp, *written(line)] for folder, (stamp, line) in self._told.items()}
         others = self._file or {}
         if len(others) <= _MOST:
             lines = {**others, **lines}
@@ -108,29 +74,18 @@ class Glance:
         except OSError:
             self._path = None  # a home that takes no writes serves as well
 
-    def _kept(self, folder: str) -> tuple[Stamp, Listed] | None:
+    def _kept(self, folder: str, read: Callable[[list[Any]], _Line]) -> tuple[Stamp, _Line] | None:
         """The line of a folder in the file."""
         if self._file is None:
             self._file = self._read()
         if folder not in self._file:
             return None
         try:
-            stamp, name, kind, visibility, tags, updated, size, protected, length, created = self._file[folder]
-            line = Listed(
-                name=name,
-                kind=kind,
-                visibility=visibility,
-                tags=tags,
-                updated=updated,
-                bytes=size,
-                protected_tags=tuple(protected),
-                length=length,
-                created=created,
-            )
-            self._told[folder] = tuple(stamp), line
+            stamp, *fields = self._file[folder]
+            told = self._told[folder] = tuple(stamp), read(fields)
         except (TypeError, ValueError):  # not as this lhub writes it
             return None
-        return self._told[folder]
+        return told
 
     def _read(self) -> Mapping[str, Any]:
         if self._path is None or not os.path.lexists(self._path):
@@ -143,20 +98,6 @@ class Glance:
             return {}
         known = isinstance(document, dict) and document.get("format") == _FORMAT
         return document["lines"] if known and isinstance(document.get("lines"), dict) else {}
-
-
-def _fields(line: Listed) -> list[Any]:
-    return [
-        line.name,
-        line.kind,
-        line.visibility,
-        line.tags,
-        line.updated,
-        line.bytes,
-        line.protected_tags,
-        line.length,
-        line.created,
-    ]
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -12,7 +12,7 @@ login may claim.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lhub.disk import Pen
 from lhub.errors import Corrupt, LhubError
@@ -20,8 +20,7 @@ from lhub.names import is_name
 from lhub.opening import read_small
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class Person(NamedTuple):
     """The caller as the kernel sees him: effective uid, all his groups, his account's name and host."""
 
     uid: int

@@ -372,7 +372,7 @@ def _target(session: Session, order: Order, packing: Packing, found: Recognised)
     as_files = place.stands and place.kind == "files" and order.arriving is None
     kind = "files" if as_files else found.kind  # any folder or file may go on as files
     if not place.stands:
-        place = replace(place, maker=True, kind=kind)
+        place = place._replace(maker=True, kind=kind)
     if as_files and found.kind != kind:
         session.notes(f"{order.path} is of kind {found.kind}; {resource.name} holds files, so it goes there as files")
     travels = found.packing if kind == found.kind else packing

@@ -17,12 +17,11 @@ from itertools import islice
 from lhub.commits import log
 from lhub.diary import Entry
 from lhub.errors import LhubError
-from lhub.glance import Listed
 from lhub.identity import account_of
 from lhub.moments import timestamp
 from lhub.names import parse_name
 from lhub.session import Session
-from lhub.shelf import listing_of
+from lhub.shelf import Listed, listing_of
 from lhub.store import Resource
 
 _PUSHES = ("push", "import")

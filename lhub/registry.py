@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from lhub.doctor import Oddity
     from lhub.exchange import Carried, Copied, Exported
     from lhub.fetch import Pulled
-    from lhub.glance import Listed
     from lhub.inbox import Inbox, Received
     from lhub.kinds.shapes import Field
     from lhub.orders import Planned, Pushed
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from lhub.recent import Push
     from lhub.selftest import Report
     from lhub.sharing import Shared
-    from lhub.shelf import Found, Shown
+    from lhub.shelf import Found, Listed, Shown
     from lhub.spaces import Space
     from lhub.store import Version
     from lhub.tags import Links

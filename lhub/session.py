@@ -16,7 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,7 +46,7 @@ TIMEOUT = 120.0
 _READ_AND_MANAGE: tuple[Verb, ...] = ("pull", "manage")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Session:
     """One person at one registry.
 
@@ -275,7 +275,7 @@ class Session:
             and self._reads(resource, status, secret or self.secret),
         )
         if place.stands and may_see(place):  # of what is hidden nothing is read, not even whether it is damaged
-            return replace(place, kind=resource.kind() or resource.told_kind() or place.kind)
+            return place._replace(kind=resource.kind() or resource.told_kind() or place.kind)
         return place
 
     def is_space(self, namespace: str | None) -> bool:

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lhub.errors import Corrupt, Denied, LhubError, NotFound, UsageError
-from lhub.glance import Listed
 from lhub.index import Known
 from lhub.manifest import KINDS, Manifest, variables
 from lhub.moments import timestamp
@@ -23,6 +22,42 @@ from lhub.store import Resource, Version
 
 if TYPE_CHECKING:
     from lhub.kinds.shapes import Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One line of a listing.
+
+    `tags` is tag to version (64 hex digits); `updated` seconds since 1970 of the last move of a tag (0.0 without a
+    tag); `bytes` the size of the version that stands for the resource (`latest`, else the newest); `root` is where it
+    is, if several registries were looked at. Of an array also `length`, its documents, and `created`, seconds since
+    1970 of its first push. The next listing may tell the same value again: nobody changes what it holds.
+    """
+
+    name: str
+    kind: str
+    visibility: str
+    tags: dict[str, str]
+    updated: float
+    bytes: int
+    protected_tags: tuple[str, ...] = ()
+    root: str | None = None
+    length: int | None = None
+    created: float | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The value as `lhub list --json` prints it."""
+        told: dict[str, object] = {
+            "name": self.name,
+            "kind": self.kind,
+            "visibility": self.visibility,
+            "tags": self.tags,
+            "updated": timestamp(self.updated),
+            "bytes": self.bytes,
+        }
+        if self.kind == "docarray":
+            told |= {"length": self.length, "created": timestamp(self.created or 0.0)}
+        return told | {"root": self.root} if self.root else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +101,7 @@ def listing(session: Session, namespace: str | None = None, kind: str | None = N
     spaces = [namespace] if namespace is not None else sorted(filter(is_space, os.listdir(session.root)))
     found = [line for space in spaces for line in _space(session, None if space == UNNAMED else space)]
     session.index.save()
-    session.glance.save()
+    session.glance.save(_written)
     return sorted((line for line in found if kind in (None, line.kind)), key=lambda line: line.name)
 
 
@@ -122,7 +157,7 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
 def _glanced(session: Session, resource: Resource) -> Listed | None:
     """The line that was told before, if nothing has changed there since."""
     status = resource.status()
-    return session.glance.get(resource.folder.path, status) if status else None
+    return session.glance.get(resource.folder.path, status, _read_line) if status else None
 
 
 def _looked(session: Session, resource: Resource) -> Listed | None:
@@ -151,6 +186,27 @@ def _line(session: Session, resource: Resource) -> Listed | None:
         bytes=known.bytes,
         length=known.length,
         created=resource.created() if known.kind == "docarray" else None,
+    )
+
+
+def _written(line: Listed) -> list[Any]:
+    """A line as JSON keeps it."""
+    told = [line.name, line.kind, line.visibility, line.tags, line.updated, line.bytes, line.protected_tags]
+    return [*told, line.length, line.created]
+
+
+def _read_line(told: list[Any]) -> Listed:
+    name, kind, visibility, tags, updated, size, protected, length, created = told
+    return Listed(
+        name=name,
+        kind=kind,
+        visibility=visibility,
+        tags=tags,
+        updated=updated,
+        bytes=size,
+        protected_tags=tuple(protected),
+        length=length,
+        created=created,
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST, NEVER, is_inside
@@ -21,8 +22,7 @@ from lhub.names import DEEPEST, NEVER, is_inside
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class File(NamedTuple):
     """One file: its path below the folder with '/' between names, its SHA-256, its size in bytes."""
 
     path: str

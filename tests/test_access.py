@@ -7,7 +7,6 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,16 +24,16 @@ OTHERS = Place(resource="X", namespace="bob", stands=True)
 UNNAMED = Place(resource="X", stands=True)
 PLACES = {
     "own namespace": OWN,
-    "own namespace, private": replace(OWN, private=True),
-    "own namespace, new": replace(OWN, stands=False),
-    "a team's namespace": replace(OWN, namespace="team"),
-    "a team's namespace, private": replace(OWN, namespace="team", private=True),
+    "own namespace, private": OWN._replace(private=True),
+    "own namespace, new": OWN._replace(stands=False),
+    "a team's namespace": OWN._replace(namespace="team"),
+    "a team's namespace, private": OWN._replace(namespace="team", private=True),
     "another's, public": OTHERS,
-    "another's, private": replace(OTHERS, private=True),
-    "another's, absent": replace(OTHERS, stands=False),
+    "another's, private": OTHERS._replace(private=True),
+    "another's, absent": OTHERS._replace(stands=False),
     "without namespace, public": UNNAMED,
-    "without namespace, private": replace(UNNAMED, private=True),
-    "without namespace, new": replace(UNNAMED, stands=False),
+    "without namespace, private": UNNAMED._replace(private=True),
+    "without namespace, new": UNNAMED._replace(stands=False),
 }
 
 # Exit codes; three of them are those without a secret, with a wrong one and with the right one.
@@ -114,7 +113,7 @@ def cells() -> Iterator[Any]:
                     continue
                 given = {NONE: "no secret", WRONG: "a wrong secret", RIGHT: "the secret"}[secret]
                 caller = "alice" if who == "logged in" else None
-                place = replace(PLACES[column], secret=secret)
+                place = PLACES[column]._replace(secret=secret)
                 yield pytest.param(verb, place, caller, code, id=f"{who}: {verb}, {column}, {given}")
 
 
@@ -184,9 +183,9 @@ def test_what_one_may_change_one_may_see() -> None:
 # a private resource and an absent one give the same answer
 
 STRANGER = [
-    pytest.param(replace(OTHERS, private=True, maker=False), id="another's"),
-    pytest.param(replace(UNNAMED, private=True), id="without namespace, no secret"),
-    pytest.param(replace(UNNAMED, private=True, secret=WRONG), id="without namespace, a wrong secret"),
+    pytest.param(OTHERS._replace(private=True, maker=False), id="another's"),
+    pytest.param(UNNAMED._replace(private=True), id="without namespace, no secret"),
+    pytest.param(UNNAMED._replace(private=True, secret=WRONG), id="without namespace, a wrong secret"),
 ]
 
 
@@ -197,14 +196,14 @@ def test_who_may_not_see_a_private_resource_cannot_tell_it_from_an_absent_one(
     verb: Verb, private: Place, caller: str | None
 ) -> None:
     hidden = refusal(verb, private, caller=caller)
-    assert told(hidden) == told(refusal(verb, replace(private, stands=False, private=False), caller=caller))
+    assert told(hidden) == told(refusal(verb, private._replace(stands=False, private=False), caller=caller))
     assert hidden is not None
 
 
 @pytest.mark.parametrize("caller", ["alice", None])
 def test_a_push_to_anothers_namespace_does_not_tell_what_stands_there(caller: str | None) -> None:
     answers = [
-        told(refusal("push", replace(OTHERS, stands=stands, private=private, maker=False, kind=kind), caller=caller))
+        told(refusal("push", OTHERS._replace(stands=stands, private=private, maker=False, kind=kind), caller=caller))
         for stands, private, kind in itertools.product((False, True), (False, True), ("executor", "files"))
     ]
     assert answers.count(answers[0]) == len(answers)
@@ -218,16 +217,16 @@ def test_what_a_pull_hides_a_listing_hides(caller: str | None) -> None:
 
 
 def test_absent_is_the_answer_of_a_refused_pull() -> None:
-    assert told(refusal("pull", replace(OTHERS, private=True), caller="alice")) == told(absent("bob/X", caller="alice"))
+    assert told(refusal("pull", OTHERS._replace(private=True), caller="alice")) == told(absent("bob/X", caller="alice"))
 
 
 # the sentences below the table
 
 
 def test_a_new_resource_without_a_namespace_is_for_executors_only() -> None:
-    new = replace(UNNAMED, stands=False)
+    new = UNNAMED._replace(stands=False)
     codes = {
-        kind: code_of(refusal("push", replace(new, kind=kind), caller=None))
+        kind: code_of(refusal("push", new._replace(kind=kind), caller=None))
         for kind in ("executor", "files", "docarray")
     }
     assert codes == {"executor": YES, "files": 4, "docarray": 4}
@@ -235,7 +234,7 @@ def test_a_new_resource_without_a_namespace_is_for_executors_only() -> None:
 
 @pytest.mark.parametrize("caller", ["alice", None])
 def test_an_old_docarray_without_a_namespace_is_pulled_by_its_name(caller: str | None) -> None:
-    assert refusal("pull", replace(UNNAMED, kind="docarray"), caller=caller) is None
+    assert refusal("pull", UNNAMED._replace(kind="docarray"), caller=caller) is None
 
 
 @pytest.mark.parametrize("caller", ["alice", None])
@@ -244,7 +243,7 @@ def test_an_old_docarray_without_a_namespace_is_pulled_by_its_name(caller: str |
 def test_an_old_docarray_without_a_namespace_is_never_updated(
     caller: str | None, secret: bool | None, private: bool
 ) -> None:
-    error = refusal("push", replace(UNNAMED, kind="docarray", secret=secret, private=private), caller=caller)
+    error = refusal("push", UNNAMED._replace(kind="docarray", secret=secret, private=private), caller=caller)
     assert isinstance(error, Denied)
     assert "namespace" in error.hint
 
@@ -257,25 +256,25 @@ def test_a_push_without_the_secret_of_a_name_that_stands_hints_at_force_update()
 
 
 def test_a_wrong_secret_is_not_taken_for_a_missing_one() -> None:
-    error = refusal("push", replace(UNNAMED, secret=WRONG), caller=None)
+    error = refusal("push", UNNAMED._replace(secret=WRONG), caller=None)
     assert isinstance(error, Denied)
     assert "secret" in str(error)
 
 
 def test_a_secret_opens_nothing_that_has_a_namespace() -> None:
     for verb in VERBS:
-        with_secret = replace(OTHERS, private=True, secret=RIGHT)
+        with_secret = OTHERS._replace(private=True, secret=RIGHT)
         assert code_of(refusal(verb, with_secret, caller="alice")) in (3, 4)
 
 
 def test_a_secret_of_a_name_that_does_not_stand_names_the_way_without_it() -> None:
-    error = refusal("push", replace(UNNAMED, stands=False, secret=WRONG), caller="alice")
+    error = refusal("push", UNNAMED._replace(stands=False, secret=WRONG), caller="alice")
     assert isinstance(error, NotFound)
     assert "alice/X" in error.hint
 
 
 def test_a_colleague_pushes_to_what_another_made_but_does_not_manage_it() -> None:
-    theirs = replace(OWN, namespace="team", maker=False)
+    theirs = OWN._replace(namespace="team", maker=False)
     assert {verb: code_of(refusal(verb, theirs, caller="alice")) for verb in VERBS} == {
         "pull": YES,
         "push": YES,
@@ -286,7 +285,7 @@ def test_a_colleague_pushes_to_what_another_made_but_does_not_manage_it() -> Non
 @pytest.mark.parametrize("verb", ["push", "manage"])
 @pytest.mark.parametrize("secret", [WRONG, RIGHT])
 def test_only_its_maker_changes_what_has_no_namespace(verb: Verb, secret: bool) -> None:
-    assert isinstance(refusal(verb, replace(UNNAMED, maker=False, secret=secret), caller="alice"), Denied)
+    assert isinstance(refusal(verb, UNNAMED._replace(maker=False, secret=secret), caller="alice"), Denied)
 
 
 def test_another_namespace_is_refused_by_a_sentence_that_names_it_and_oneself() -> None:
@@ -304,7 +303,7 @@ def test_who_is_not_logged_in_is_told_to_log_in() -> None:
 
 
 def test_a_bare_name_that_is_absent_hints_at_ones_own_namespace() -> None:
-    error = refusal("pull", replace(UNNAMED, stands=False), caller="alice")
+    error = refusal("pull", UNNAMED._replace(stands=False), caller="alice")
     assert error is not None
     assert "in your namespace it is alice/X" in error.hint
 

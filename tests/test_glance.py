@@ -11,8 +11,9 @@ import pytest
 
 import lhub.glance as room
 from lhub import shelf
-from lhub.glance import Glance, Listed
+from lhub.glance import Glance
 from lhub.registry import Registry
+from lhub.shelf import Listed
 from tests.conftest import write_tree
 
 

@@ -17,11 +17,10 @@ from lhub.phrases import about_lines
 
 if TYPE_CHECKING:
     from lhub.builds import Event
-    from lhub.glance import Listed
     from lhub.names import Ref
     from lhub.orders import Planned, Pushed
     from lhub.registry import Registry
-    from lhub.shelf import Shown
+    from lhub.shelf import Listed, Shown
 
 
 @click.command("push")

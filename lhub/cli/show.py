@@ -26,9 +26,9 @@ def as_json(value: object) -> None:
 
 def table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows in columns; the first is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    widths = [max([len(row[column]) for row in rows]) for column in range(len(rows[0]))]
+    lines = ["  ".join([cell.ljust(width) for cell, width in zip(row, widths)]).rstrip() for row in rows]  # noqa: B905
+    click.echo("\n".join(lines))
 
 
 def can_ask() -> bool:

@@ -18,7 +18,6 @@ from lhub.gateway.answers import Answer, done
 from lhub.gateway.calls import Call, Method, identity_of, ref_of
 from lhub.gateway.forms import Fields, parsed
 from lhub.gateway.uploads import receive
-from lhub.glance import Listed
 from lhub.kinds.docarray import form_told
 from lhub.kinds.forms import Form
 from lhub.kinds.streamed import is_streamed, restream
@@ -27,7 +26,7 @@ from lhub.moments import timestamp
 from lhub.names import Ref
 from lhub.orders import Pushed
 from lhub.renaming import Taken, new_name
-from lhub.shelf import Shown
+from lhub.shelf import Listed, Shown
 from lhub.store import DAMAGED, Version
 
 _ARRAY = "documentArray"

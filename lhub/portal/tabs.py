@@ -11,9 +11,9 @@ from typing import Any
 from lhub.builds import is_task_id
 from lhub.errors import Denied, LhubError, NotFound
 from lhub.gateway.answers import code_of
-from lhub.glance import Listed
 from lhub.portal.addresses import address, resource_address
 from lhub.portal.visit import Answer, Moved, Page, Visit
+from lhub.shelf import Listed
 from lhub.tokens import Token
 
 PER_PAGE = 50

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from lhub.errors import LhubError
 from lhub.gateway.forms import Fields
 from lhub.gateway.links import Target, Verified
-from lhub.glance import Listed
 from lhub.registry import Registry
+from lhub.shelf import Listed
 from lhub.tokens import NewToken
 
 _SECONDS, _MOST_PUSHES = 5.0, 10_000

@@ -218,15 +218,15 @@ def big(bench: Bench) -> dict[str, dict[str, Cost]]:
 
 
 def small(bench: Bench) -> dict[str, dict[str, Cost]]:
-    """12 files, and the 100th version of 12 files, with what comes after it in the next rounds."""
+    """12 files, and the 20th version of 12 files, with what comes after it in the next rounds."""
     folder, growing = bench.place.folder, {}
     for number, (name, programs) in enumerate(bench.programs.items(), 100):
         desk = growing[name] = Desk(bench.place, name, executor_in(folder, number), programs)
-        for how in (Desk.anew, *[Desk.version] * (round(100 * bench.scale) - 2)):
+        for how in (Desk.anew, *[Desk.version] * (round(20 * bench.scale) - 2)):
             desk.tried(how)
     return {
         "12 files": bench.measure(bench.desks(executor_in(folder, 12)), Desk.anew),
-        "100th version": bench.measure(growing, Desk.version),
+        "20th version": bench.measure(growing, Desk.version),
     }
 
 
