@@ -116,7 +116,7 @@ class Pen:
     def make_folders(self, paths: list[str], mode: int) -> None:
         """See that each folder is there, with this mode if it is one's own; Corrupt for anything else of its name."""
         for path in paths:
-            if not self.make_folder(path, mode):
+            if not _stands(path, mode) and not self.make_folder(path, mode):
                 if not stat.S_ISDIR(os.lstat(path).st_mode):  # FileNotFoundError: it went, with the resource it is in
                     raise Corrupt(f"{path} is not a folder", hint="look what stands there")
                 self._settle_mode(path, mode)  # a kill may have come between the two lines above
@@ -360,6 +360,15 @@ class Pen:
             yield sync
         finally:
             os.close(descriptor)
+
+
+def _stands(path: str, mode: int) -> bool:
+    """Whether a folder stands with just this mode; of a team's (setgid) the group is to be seen as well."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and not mode & stat.S_ISGID
 
 
 def _set_mode_unopened(path: str, mode: int) -> None:

@@ -136,9 +136,7 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     if not session.is_space(namespace):  # a link there is nobody's namespace
         return
     try:
-        names = [
-            entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and is_name(entry.name)
-        ]
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         session.pass_over(namespace, error)
         return
@@ -146,9 +144,10 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     for name in names:
         try:
             resource = Resource(f"{folder}/{name}", prefix + name)
-            if (line := _glanced(session, resource)) or (
-                session.sees(namespace, resource) and (line := _looked(session, resource))
-            ):
+            line = _glanced(session, resource)
+            if line is None and is_name(name) and session.sees(namespace, resource):
+                line = _looked(session, resource)
+            if line is not None:
                 yield line
         except OSError as error:
             session.pass_over(namespace, error)

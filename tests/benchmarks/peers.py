@@ -211,7 +211,7 @@ def big(bench: Bench) -> dict[str, dict[str, Cost]]:
         for _ in range(max(1, round(1024 * bench.scale))):
             file.write(os.urandom(MIB))
     desks = bench.desks(source, tidy=True)
-    works = {"1 GiB": Desk.anew, "get": Desk.get, "again": Desk.store}
+    works = {f"{round(1024 * bench.scale):,} MiB": Desk.anew, "get": Desk.get, "again": Desk.store}
     costs = {name: bench.measure(desks, how) for name, how in works.items()}
     bench.place.forget(source, Path(f"{source}.of"))
     return costs
@@ -226,7 +226,7 @@ def small(bench: Bench) -> dict[str, dict[str, Cost]]:
             desk.tried(how)
     return {
         "12 files": bench.measure(bench.desks(executor_in(folder, 12)), Desk.anew),
-        "20th version": bench.measure(growing, Desk.version),
+        f"version {round(20 * bench.scale)}": bench.measure(growing, Desk.version),
     }
 
 
@@ -235,7 +235,10 @@ def many(bench: Bench) -> dict[str, dict[str, Cost]]:
     source = bench.place.folder / "many"
     fill(source, round(10_000 * bench.scale))
     desks = bench.desks(source)
-    return {"10,000 files": bench.measure(desks, Desk.anew), "get them": bench.measure(desks, Desk.get)}
+    return {
+        f"{round(10_000 * bench.scale):,} files": bench.measure(desks, Desk.anew),
+        "get them": bench.measure(desks, Desk.get),
+    }
 
 
 def ready(name: str, envs: Path) -> Path:
@@ -271,7 +274,7 @@ def report(costs: Mapping[str, Mapping[str, Cost]], names: Sequence[str]) -> Non
     rows, processors = [], []
     for name in names:
         each = [column[name] for column in costs.values()]
-        disks = [costs[column][name].disk for column in ("1 GiB", "again")]
+        disks = [costs[column][name].disk for column in (next(iter(costs)), "again")]
         walls = ["-" if cost is NOT else seconds(cost.wall) for cost in each]
         rows.append([name, *walls, mib(disks[0]), mib(None if None in disks else sum(disks)), *PEERS[name].promises])
         processors.append([name, *("-" if cost is NOT else seconds(cost.cpu) for cost in each)])
