@@ -37,6 +37,11 @@ class Known(NamedTuple):
         return cls(manifest.kind, size, length if type(length) is int and length >= 0 else None)
 
 
+def _line(version: str, known: Known) -> str:
+    length = "" if known.length is None else f"{known.length} "
+    return f"{version} {known.kind} {known.bytes} {length}.\n"
+
+
 class Index:
     """What is known by version id; in memory, and in a file if `path` is given."""
 
@@ -55,8 +60,14 @@ class Index:
             return
         self._all()[version] = known
         if self.path:
-            length = "" if known.length is None else f"{known.length} "
-            self._new.append(f"{version} {known.kind} {known.bytes} {length}.\n")
+            self._new.append(_line(version, known))
+
+    def note(self, version: str, known: Known) -> None:
+        """Remember a version that is new, without a look at all the others."""
+        if self._known is not None:
+            self._known[version] = known
+        if self.path:
+            self._new.append(_line(version, known))
 
     def save(self) -> None:
         """Add what is new to the file; what cannot be written is seen again next time."""

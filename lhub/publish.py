@@ -404,8 +404,8 @@ def _refuse(session: Session, target: _Target, order: Order) -> None:
     secrecy.refuse(session, resource, order, place.namespace, first=target.first)
     if order.visibility and not target.first:
         _refuse_visibility(session, target, order.visibility)
-    session.no_twin(place.namespace, place.resource)
     if target.first:
+        session.no_twin(place.namespace, place.resource)  # looks at every name there is
         _refuse_first(session, target, order)
         return
     if place.kind != target.kind:
@@ -462,7 +462,8 @@ def _settle(session: Session, target: _Target, order: Order, *, sealed: bool) ->
     True when that has hidden what was public.
     """
     place = target.place
-    spaces.claim(session, place.namespace) if place.namespace else spaces.claim_unnamed(session)
+    if target.first or not os.path.lexists(session.folder.namespace(place.namespace).file):  # it looks at every name
+        spaces.claim(session, place.namespace) if place.namespace else spaces.claim_unnamed(session)
     modes = session.modes(place.namespace)
     private = order.visibility == "private"
     if target.first and _is_of_another_privacy(target, private=private, sealed=sealed):
@@ -537,8 +538,9 @@ def _push(session: Session, target: _Target, order: Order, task: Task, lock: Loc
             task.result.update(version=staged.id)
     with suppress(OSError):  # published it is; what cannot be swept now is swept by the next push
         sweep(session.pen, target.resource.folder, uid=session.uid)
-    session.index.add(staged.id, Known.of(staged.manifest))
-    session.index.save()
+    if pushed.new:
+        session.index.note(staged.id, Known.of(staged.manifest))
+        session.index.save()
     return pushed
 
 

@@ -709,7 +709,7 @@ def test_what_a_hand_over_left_to_the_one_who_went_is_told_to_who_came(kept: Kep
     for path in (kept.path.parent, kept.path, *kept.path.rglob("*")):
         os.lchown(path, BOB, BOB)
     registry = as_caller(kept.registry, "alice")
-    registry.session = replace(registry.session, person=replace(registry.session.person, uid=BOB))
+    registry.session = replace(registry.session, person=registry.session.person._replace(uid=BOB))
     assert registry.doctor() == []
     os.lchown(kept.path / "latest", ALICE, ALICE)
     os.chown(inside(kept, "versions"), ALICE, ALICE)

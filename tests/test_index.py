@@ -49,6 +49,16 @@ def test_nothing_new_writes_nothing(path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_is_new_is_noted_without_a_look_at_the_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text(LINE)
+    index = Index(str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "_text", lambda self: pytest.fail("it was read"))
+        index.note(V2, Known("docarray", 5, 2))
+        index.save()
+    assert (index.get(V1), index.get(V2)) == (Known("files", 12), Known("docarray", 5, 2))
+
+
 def test_what_is_known_is_not_written_again(path: Path) -> None:
     for _ in range(3):
         index = Index(str(path))

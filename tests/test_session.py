@@ -113,7 +113,7 @@ def test_no_two_names_for_scratch_are_one(session: Session) -> None:
 
 @pytest.mark.parametrize("host", ["a/b", "../..", "x" * 300, "", "é\n", "\x1b[31m"])
 def test_no_name_of_a_host_leads_out_of_a_folder(session: Session, host: str) -> None:
-    name = replace(session, person=replace(session.person, host=host)).unique()
+    name = replace(session, person=session.person._replace(host=host)).unique()
     assert (os.path.basename(name), name.isprintable()) == (name, True)
 
 
