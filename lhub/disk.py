@@ -43,6 +43,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HASTENED = 32 << 20
 """Bytes after which the kernel is asked to write out what it has got: 1 GiB sealed took 3.9 s in place of 4.3."""
 _PAUSE = 0.1
+"""Seconds after which it is told how far a hash is that is still awaited."""
 _THREADED = 8 << 20
 """From this size on, bytes, a file is hashed on a second thread while it is copied (below, a thread costs more)."""
 

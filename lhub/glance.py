@@ -64,13 +64,15 @@ class Glance:
         import json  # 3 ms, for listings of many
 
         self._new = 0
-        lines = {folder: [stamp, *written(line)] for folder, (stamp, line) in self._told.items()}
+        told = dict(self._told)  # at once: another thread may list as well
+        lines = {folder: [stamp, *written(line)] for folder, (stamp, line) in told.items()}
         others = self._file or {}
         if len(others) <= _MOST:
             lines = {**others, **lines}
-        text = json.dumps({"format": _FORMAT, "lines": lines}, separators=(",", ":"))
+        text, scratch = json.dumps({"format": _FORMAT, "lines": lines}, separators=(",", ":")), f"{self._path}.new"
         try:
-            Pen().replace(self._path, text.encode(), 0o600, scratch=f"{self._path}.{os.getpid()}", sync=False)
+            Pen().unlink(scratch)  # what a kill left; of two who write at once one wins, or what is read is no JSON
+            Pen().replace(self._path, text.encode(), 0o600, scratch=scratch, sync=False)
         except OSError:
             self._path = None  # a home that takes no writes serves as well
 

@@ -22,7 +22,6 @@ from lhub.history import SKELETON
 from lhub.layout import EXECUTABLE, ONE_PERSON, PAYLOAD, VERSION_FOLDER, ResourceFolder, link_to
 from lhub.manifest import format_text, resource_text
 from lhub.names import UNNAMED
-from lhub.opening import open_file
 from lhub.parcel import Shelved, parcel_name
 from lhub.tree import File
 
@@ -136,10 +135,9 @@ class _Packer:
             self.folder(folder, ONE_PERSON.inner)
         for name, text in SKELETON.items():
             _add_bytes(self.tar, f"{self.place.history}/{name}", text.encode())
-        for name, path in self.parcel.diary():
+        for name, descriptor in self.parcel.diary():
             self.folder(f"{self.place.objects}/{os.path.dirname(name)}", ONE_PERSON.inner)
-            descriptor = open_file(path)
-            with os.fdopen(descriptor, "rb") as file:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
                 self.tar.addfile(
                     _info(f"{self.place.objects}/{name}", PAYLOAD, size=os.fstat(descriptor).st_size), file
                 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from lhub.disk import Pen
 from lhub.errors import Corrupt
 from lhub.layout import is_private, is_version
 from lhub.opening import is_folder
-from lhub.staging import Opener, Staged, known
+from lhub.staging import Opener, Staged, known, opened_file
 from lhub.store import DAMAGED, Resource, Version, again
 from lhub.tree import File
 
@@ -154,14 +154,25 @@ class Shelved:
         """The diary, oldest first; a part of a resource has none."""
         return list(log(self.source))[::-1] if self._whole else []
 
-    def diary(self) -> Iterator[tuple[str, str]]:
-        """The files of git's own objects, by their names below `objects`, and where each lies."""
+    def diary(self) -> Iterator[tuple[str, int]]:
+        """The files of git's own objects, by their names below `objects`, each open.
+
+        A pack that goes meanwhile has become part of one that stands already, which the next listing shows.
+        """
+        told: set[str] = set()
+        while more := [name for name in self._objects() if name not in told]:
+            told.update(more)
+            for name in more:
+                with suppress(FileNotFoundError), opened_file(f"{self.source.folder.objects}/{name}") as descriptor:
+                    _see_filled(self.source, name, os.fstat(descriptor))
+                    yield name, descriptor
+
+    def _objects(self) -> list[str]:
+        """The names below `objects` of what is git's for good."""
         objects = self.source.folder.objects
-        for folder in sorted(os.listdir(objects)) if self._whole and is_folder(objects) else ():
-            for name in _open_names(self.source, f"{objects}/{folder}"):
-                if name.endswith((".pack", ".idx")) or len(folder) == 2:  # the rest is git's, for a moment
-                    _see_filled(self.source, f"{objects}/{folder}/{name}")
-                    yield f"{folder}/{name}", f"{objects}/{folder}/{name}"
+        folders = sorted(os.listdir(objects)) if self._whole and is_folder(objects) else []
+        names = [f"{folder}/{name}" for folder in folders for name in _open_names(self.source, f"{objects}/{folder}")]
+        return [name for name in names if name.endswith((".pack", ".idx")) or name.find("/") == 2]
 
     @property
     def tip(self) -> str | None:
@@ -182,11 +193,10 @@ def _open_names(resource: Resource, folder: str) -> list[str]:
         raise Corrupt(f"{folder} is closed to you: the diary of {resource.name} cannot be read") from None
 
 
-def _see_filled(resource: Resource, path: str) -> None:
+def _see_filled(resource: Resource, name: str, status: os.stat_result) -> None:
     """Refuse an object file of holes: a stranger's sparse terabyte would fill the disk of who exports it."""
-    status = os.lstat(path)
     if status.st_size > _FILLED and status.st_blocks * 512 < status.st_size // 2:
-        raise Corrupt(f"{path} has {status.st_size} bytes, most of them holes: the diary of {resource.name} is damaged")
+        raise Corrupt(f"{name} has {status.st_size} bytes, most of them holes: the diary of {resource.name} is damaged")
 
 
 def _by_age(resource: Resource, named: set[str]) -> list[str]:

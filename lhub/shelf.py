@@ -144,26 +144,21 @@ def _space(session: Session, namespace: str | None) -> Iterator[Listed]:
     for name in names:
         try:
             resource = Resource(f"{folder}/{name}", prefix + name)
-            line = _glanced(session, resource)
+            if (status := resource.status()) is None:
+                continue
+            line = session.glance.get(resource.folder.path, status, _read_line)
             if line is None and is_name(name) and session.sees(namespace, resource):
-                line = _looked(session, resource)
+                line = _looked(session, resource, status)
             if line is not None:
                 yield line
         except OSError as error:
             session.pass_over(namespace, error)
 
 
-def _glanced(session: Session, resource: Resource) -> Listed | None:
-    """The line that was told before, if nothing has changed there since."""
-    status = resource.status()
-    return session.glance.get(resource.folder.path, status, _read_line) if status else None
-
-
-def _looked(session: Session, resource: Resource) -> Listed | None:
-    """The line of what is there; remembered if everybody may see it, and it is as it should be."""
-    status = resource.status()
+def _looked(session: Session, resource: Resource, status: os.stat_result) -> Listed | None:
+    """The line of what is there; remembered by its status before if everybody may see it, and it is as it should be."""
     line = _line(session, resource)
-    if status and line and line.visibility == "public" and line.tags and line.kind in KINDS:
+    if line and line.visibility == "public" and line.tags and line.kind in KINDS:
         session.glance.add(resource.folder.path, status, session.clock(), line)
     return line
 

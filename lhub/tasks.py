@@ -132,12 +132,9 @@ def _by_id(session: Session, task: str) -> Watched:
     for namespace in session.spaces():
         for resource in _resources(session, namespace):
             with suppress(OSError):  # hidden by the kernel
-                name = resource.folder.path.rpartition("/")[2]
                 refresh(resource.folder.builds)
                 # without a namespace who knows the id of a task, 64 bits of chance, is who was told it
-                if builds.stands(resource.folder, task) and (
-                    namespace is None or session.sees(namespace, session.resource(namespace, name))
-                ):
+                if builds.stands(resource.folder, task) and (namespace is None or session.sees(namespace, resource)):
                     return Watched(session=session, namespace=namespace, resource=resource, task=task, proven=True)
     raise NotFound(f"the task {task} is not here", hint="lhub status PATH tells the newest of an Executor")
 

@@ -876,6 +876,8 @@ def stage(me: Me, order: Order, *, first: bool) -> Acts:
 def keep(me: Me, staged: str, blob: str, order: Order) -> Acts:
     """Give a copied file its blob; if the blob stands, the copy gives way to a link to it."""
     spare = f"{VERSIONS}/.tmp.{me.name}.file"
+    if not order.executable and (yield from linked(me, staged, blob)):
+        return
     if (yield from content(me, blob)) == digest_of(order.version):
         if not me.rules.a_blob_that_stands_is_touched_or_linked:
             return
@@ -911,7 +913,7 @@ def touched(me: Me, blob: str) -> Acts:
 def linked(me: Me, source: str, path: str) -> Acts:
     try:
         yield "link", source, path
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):
         return False
     return True
 

@@ -29,6 +29,7 @@ from lhub.collection import SHORTEST, Collected, Rule, plan
 from lhub.disk import Pen
 from lhub.errors import Denied, NotFound, UsageError
 from lhub.layout import ResourceFolder, is_version, trashed
+from lhub.opening import Moved, unmoved
 from lhub.registry import Registry
 from lhub.store import Resource
 from tests import test_crowds as crowds
@@ -1169,8 +1170,10 @@ class Dated(Pen):
         with suppress(FileNotFoundError):  # a push sweeps what it takes for a dead one's
             os.utime(path, (self.world.now(),) * 2)
 
-    def copy_in(self, source: int, path: str, mode: int, *, limit: int | None = None) -> tuple[str, int]:
-        copied = super().copy_in(source, path, mode, limit=limit)
+    def copy_in(
+        self, source: int, path: str, mode: int, *, limit: int | None = None, moved: Moved = unmoved
+    ) -> tuple[str, int]:
+        copied = super().copy_in(source, path, mode, limit=limit, moved=moved)
         with suppress(FileNotFoundError):  # a push sweeps what it takes for a dead one's
             os.utime(path, (self.world.now(),) * 2)
         return copied

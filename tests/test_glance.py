@@ -131,6 +131,33 @@ def test_a_file_that_is_none_is_passed_over(later: Registry, tmp_path: Path, tex
     assert in_an_hour(later, Glance(str(file))).list() == told
 
 
+def test_what_a_kill_left_of_a_file_is_in_nobodys_way(
+    later: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_MANY", 1)
+    (tmp_path / "glance.new").write_text("half of")
+    in_an_hour(later, Glance(f"{tmp_path}/glance")).list()
+    assert sorted(path.name for path in tmp_path.glob("glance*")) == ["glance"]
+
+
+def test_a_listing_beside_another_keeps_its_file(
+    later: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a gateway two threads list at once: what one remembers while the other writes is in nobody's way."""
+    monkeypatch.setattr(room, "_MANY", 1)
+    file = tmp_path / "glance"
+    glance = Glance(str(file))
+    written, status = shelf._written, os.stat(later.root / "alice/X")
+
+    def beside(line: Listed) -> list[object]:
+        glance.add("/elsewhere", status, status.st_mtime + 3600, line)
+        return written(line)
+
+    monkeypatch.setattr(shelf, "_written", beside)
+    in_an_hour(later, glance).list()
+    assert "alice/X" in file.read_text()
+
+
 def test_a_file_that_cannot_be_written_is_done_without(
     later: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from lhub import commits, history
 from lhub.diary import Recorded
 from lhub.errors import Corrupt, UsageError
 from lhub.layout import link_to
+from lhub.parcel import Shelved
 from lhub.registry import Registry
 from lhub.store import Resource
 from tests.conftest import Shell, read_tree, snapshot, write_tree
@@ -132,6 +133,28 @@ def test_packs_that_cannot_be_made_one_stay_and_the_push_succeeds(
     assert stood < {path.name for path in odd.parent.iterdir()}
     odd.unlink()
     tells_the_truth(pushed)
+
+
+def test_an_export_beside_packs_that_become_one_has_every_entry(
+    pushed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_PACKS", 5)
+    pushed.tag("alice/X", "t1", "t2")
+    listed, turns = Shelved._objects, iter("abc")
+
+    def then_gathered(parcel: Shelved) -> list[str]:
+        names = listed(parcel)
+        for tag in [*turns]:  # once, between the listing and the first file
+            pushed.tag("alice/X", tag)
+        return names
+
+    monkeypatch.setattr(Shelved, "_objects", then_gathered)
+    before = [entry.action for entry in pushed.log("alice/X")]
+    pushed.export("alice/X", path=tmp_path / "x.tar")
+    assert len(list((diary(pushed) / "objects/pack").glob("*.pack"))) < 5, "none was gathered: nothing was tried"
+    other = Registry(tmp_path / "other", namespace="alice")
+    other.import_bundle(tmp_path / "x.tar")
+    assert [entry.action for entry in other.log("alice/X")][-len(before) :] == before
 
 
 def test_who_reads_the_diary_while_packs_become_one_reads_it_whole(

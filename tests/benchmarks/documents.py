@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version  # that of 0.41.0 itself says 0.40.1
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def main() -> None:
         for name, work in works.items():
             times[name].append(seconds(work))
     medians = {name: statistics.median(each) for name, each in times.items()}
-    tell(f"{length} documents, docarray {docarray.__version__}, {its}; medians of {rounds}")
+    tell(f"{length} documents, docarray {version('docarray')}, {its}; medians of {rounds}")
     for verb in ("push", "load"):
         own, other = medians[f"{verb}, lhub"], medians[f"{verb}, docarray"]
         tell(f"{verb}: lhub {own:.2f} s, docarray {other:.2f} s: {own / other:.2f} of its time")
