@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: processor time beside `import click`, and the modules it loads."""
+"""What a command costs before it does anything (processor time, modules), and where a gigabyte costs no bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lhub.registry import Registry
 from tests.conftest import HELLO, Shell
 
 COMMANDS = ["pull", "list", "path"]
@@ -107,3 +109,49 @@ def test_a_reader_costs_at_most_half_more_than_click_alone(small: Shell, tmp_pat
         if max(best.values()) <= ALLOWED:
             break
     assert {name: round(ratio, 2) for name, ratio in best.items() if ratio > ALLOWED} == {}
+
+
+# reflinks
+
+REFLINKS = {"btrfs": ("mkfs.btrfs", "btrfs-progs"), "xfs": ("mkfs.xfs", "xfsprogs")}
+
+
+@pytest.fixture(params=REFLINKS)
+def sharing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system on which copies share their bytes, on a loop device."""
+    make, package = REFLINKS[request.param]
+    if shutil.which(make) is None:
+        pytest.skip(f"{make} is not installed: apt install {package}")
+    image, place = tmp_path / "image", tmp_path / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(512 << 20)
+    subprocess.run([make, image], check=True, capture_output=True)
+    mounted = subprocess.run(["mount", "-o", "loop", image, place], check=False, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(
+            f"{request.param} cannot be mounted here (it needs root, and the kernel's module): {mounted.stderr}"
+        )
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def used(place: Path) -> int:
+    """Bytes that a file system holds, with all that was written on the disk."""
+    os.sync()
+    status = os.statvfs(place)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+@pytest.mark.slow
+def test_where_copies_share_their_bytes_a_push_and_a_pull_take_none(sharing: Path) -> None:
+    registry = Registry(sharing / "registry", namespace="alice")
+    weights = sharing / "weights" / "weights.bin"
+    weights.parent.mkdir()
+    weights.write_bytes(os.urandom(100 << 20))
+    before = used(sharing)
+    assert before > 100 << 20
+    registry.push(weights.parent, "X")
+    registry.pull("alice/X", sharing / "out")
+    assert (sharing / "out" / "weights.bin").stat().st_size == 100 << 20
+    assert used(sharing) - before < 4 << 20  # manifests, folders, and what the file system writes about them
