@@ -30,7 +30,8 @@ _MANY = 500
 _LIMIT, _MOST = 256 << 20, 200_000
 """Bytes of the file that are read, and lines that are kept beside those that were asked for."""
 
-Stamp = tuple[int, ...]
+Stamp = list[int]
+"""What a folder was like, as JSON keeps it."""
 _Line = TypeVar("_Line")
 
 
@@ -84,7 +85,7 @@ class Glance:
             return None
         try:
             stamp, *fields = self._file[folder]
-            told = self._told[folder] = tuple(stamp), read(fields)
+            told = self._told[folder] = stamp, read(fields)
         except (TypeError, ValueError):  # not as this lhub writes it
             return None
         return told
@@ -104,7 +105,7 @@ class Glance:
 
 def _stamp(status: os.stat_result) -> Stamp:
     """What changes when anything in a folder, or the folder itself, does."""
-    return (
+    return [
         status.st_dev,
         status.st_ino,
         status.st_mode,
@@ -112,7 +113,7 @@ def _stamp(status: os.stat_result) -> Stamp:
         status.st_gid,
         status.st_mtime_ns,
         status.st_ctime_ns,
-    )
+    ]
 
 
 def _tells_changes(status: os.stat_result) -> bool:

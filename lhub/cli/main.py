@@ -111,6 +111,7 @@ def lhub(ctx: click.Context, root: str | None) -> None:
 
 def run() -> NoReturn:
     """The program `lhub`."""
+    gc.set_threshold(50_000)  # of what a command makes nearly all is kept to its end: a tenth of a long listing
     _begin_anew()
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it was closed: `lhub list >&-`)
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
