@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from lhub.errors import LhubError
-from lhub.opening import faked
+from lhub.ways import faked
 
 HERE = -1
 """Stands for the process that began what goes on in another."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from lhub.disk import Pen
 from lhub.errors import Denied
-from lhub.opening import faked
+from lhub.ways import faked
 
 VARIABLE = "LHUB_BOUNDS"
 """The variable that says them; its parts have ``:`` between them, what is closed begins with ``!``."""

@@ -38,10 +38,11 @@ from lhub.layout import (
 from lhub.lock import held
 from lhub.manifest import resource_text
 from lhub.moments import timestamp
-from lhub.opening import faked, listed, says
+from lhub.opening import listed, says
 from lhub.staging import ENDS, LOOKED_AT, Staged, agrees, drop
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
+from lhub.ways import faked
 
 _TICK = 0.011
 """Seconds of the coarsest clock of a Linux server's file times (HZ=100), and a little more."""

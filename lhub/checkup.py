@@ -21,19 +21,9 @@ from lhub.errors import Corrupt, LhubError
 from lhub.identity import account_of
 from lhub.layout import FILES, MANIFEST, PIN, SUMS, is_version, link_to, trashed
 from lhub.lock import is_free
-from lhub.opening import (
-    GONE,
-    changed_at,
-    digest_of,
-    faked,
-    listed,
-    once_more,
-    open_folder,
-    opened_beneath,
-    paths_below,
-    says,
-)
+from lhub.opening import GONE, digest_of, listed, once_more, open_folder, opened_beneath, paths_below, says
 from lhub.store import Resource, Version
+from lhub.ways import changed_at, faked
 
 _Lacking = tuple[str, tuple[str, ...], tuple[str, ...], str | None, str | None]
 _PAUSE = 0.5

@@ -21,8 +21,9 @@ from typing import Any
 from lhub.diary import Entry, read_entry
 from lhub.errors import Corrupt, LhubError
 from lhub.manifest import SMALL
-from lhub.opening import faked, is_folder, listed, open_file, open_folder, read_small
+from lhub.opening import is_folder, listed, open_file, open_folder, read_small
 from lhub.store import Resource, again
+from lhub.ways import faked
 
 HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _LONGEST, _MESSAGE = 64 << 20, 256 << 10

@@ -22,22 +22,8 @@ from contextlib import contextmanager, suppress
 
 from lhub.errors import Corrupt
 from lhub.names import DEEPEST
-from lhub.opening import (
-    FOLDER,
-    PIECE,
-    READ,
-    WAY,
-    Moved,
-    at,
-    digest_of,
-    faked,
-    naming,
-    open_folder,
-    opened,
-    see_single,
-    unmoved,
-    using,
-)
+from lhub.opening import PIECE, Moved, digest_of, open_folder, see_single, unmoved
+from lhub.ways import FOLDER, READ, WAY, at, faked, naming, opened, using
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HASTENED = 32 << 20

@@ -19,9 +19,10 @@ from lhub.errors import Conflict, Corrupt, LhubError, NotFound, UsageError
 from lhub.manifest import variables
 from lhub.meter import Meter, event
 from lhub.names import Ref
-from lhub.opening import GONE, free_bytes, is_folder, ways_kept
+from lhub.opening import GONE, free_bytes, is_folder
 from lhub.session import Session
 from lhub.store import DAMAGED, Version
+from lhub.ways import ways_kept
 
 if TYPE_CHECKING:
     from lhub.sealing import Unsealed

@@ -14,32 +14,22 @@ Symbolic links inside the folder travel as what they name. All that cannot trave
 from __future__ import annotations
 
 import os
-import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.machinery import SourceFileLoader
-from itertools import chain
-from typing import TYPE_CHECKING
 
-from lhub.errors import Corrupt, LhubError, NotFound, UsageError, clean, listing
+from lhub.errors import LhubError, NotFound, UsageError, clean, listing
+from lhub.ignoring import list_of, read_list
 from lhub.names import DEEPEST, NEVER
-from lhub.opening import changed_at, faked, open_file, read_open
+from lhub.opening import open_file, read_open
+from lhub.ways import changed_at, faked
 
 _LINKED = 100_000
 """Files that links to folders may add to a push."""
 _LONGEST_NAME, _LONGEST_PATH = 255, 2048
 """Bytes of a name, by most file systems, and of a path, so that what stands above it leaves room (PATH_MAX is 4096)."""
-_LIST = 1 << 20
-"""Bytes of the longest ignore list that is read."""
-_BUILT_IN = f"{os.path.dirname(__file__)}/python.gitignore"
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +190,7 @@ class _Walk:
         self.folder, self.without = folder, without
         self.faults: list[str] = []
         self.ignored: list[str] = []
-        self.own_list, self.list = _ignore_list(folder) if without is None else (True, _read_list(""))
+        self.own_list, self.list = list_of(folder) if without is None else (True, read_list(""))
         self.near = self.list
         self.above: list[str] = []
         self.linked, self.behind_link = 0, False
@@ -291,87 +281,6 @@ def _fault(origin: str, status: os.stat_result) -> str:
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids
-
-
-class _IgnoreList:
-    """The patterns of a list; one is compiled when a path has what it cannot match without, its longest word.
-
-    Few paths have that of any: pathspec, which took 40 ms to load and 30 to compile the built-in list, is not needed
-    for most folders, and 10,000 paths were matched in 0.1 s in place of 0.6.
-    """
-
-    def __init__(self, text: str) -> None:
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        self._lines = [(_word(line), line) for line in chain.from_iterable(map(_spelt_out, lines))]
-        if doubtful := tuple(line for word, line in self._lines if not word):
-            _spec(doubtful)  # raises ValueError for a pattern that is none
-
-    def among(self, *names: str) -> _IgnoreList:
-        """What of it can be of a path that has no other names than these, as a folder and what is in it have none."""
-        text, few = "/".join(names), copy(self)
-        few._lines = [(word, line) for word, line in self._lines if word in text]
-        return few
-
-    def has(self, path: str) -> bool:
-        """Whether it leaves a path out; a folder ends in a slash."""
-        lines = tuple(line for word, line in self._lines if word in path)
-        return bool(lines) and bool(_spec(lines).match_file(os.fsencode(path).decode(errors="replace")))
-
-
-def _spelt_out(line: str) -> list[str]:
-    """A pattern as several, one for each letter of its one list of letters, so that words have those too.
-
-    >>> _spelt_out("*.py[co]")
-    ['*.pyc', '*.pyo']
-    """
-    letters = re.fullmatch(r"([^\[\]\\]*)\[([a-zA-Z0-9]+)\]([^\[\]\\]*)", line)
-    return [f"{letters[1]}{letter}{letters[3]}" for letter in letters[2]] if letters else [line]
-
-
-def _word(line: str) -> str:
-    """The longest text that every path has which a pattern matches; of one with a backslash none is known."""
-    bare = line.rstrip().removeprefix("!").partition("[")[0]
-    return "" if "\\" in line else max(re.split("[*?/]", bare), key=len)
-
-
-def _ignore_list(folder: str) -> tuple[bool, _IgnoreList]:
-    """The folder's own list if it has one, else the built-in one."""
-    own = os.path.join(folder, ".gitignore")
-    is_own = os.path.isfile(own)  # anything else of that name is no list, and is met by the walk
-    if is_own:
-        try:
-            descriptor = open_file(os.path.realpath(own))
-            try:
-                text = read_open(descriptor, own, limit=_LIST).decode(errors="surrogateescape")
-            finally:
-                os.close(descriptor)
-        except (Corrupt, OSError) as error:
-            raise UsageError(f"{own} cannot be read: {error}", hint="a folder's .gitignore is a short text") from None
-    else:
-        text = _built_in()
-    try:
-        return is_own, _read_list(text)
-    except ValueError as error:
-        raise UsageError(f"{own} has a pattern that cannot be read: {error}") from None
-
-
-@lru_cache(maxsize=1)
-def _built_in() -> str:
-    return SourceFileLoader("lhub", _BUILT_IN).get_data(_BUILT_IN).decode()  # as imports are, on a fake disk too
-
-
-@lru_cache(maxsize=4)
-def _read_list(text: str) -> _IgnoreList:
-    """A list; a push looks at its folder twice."""
-    return _IgnoreList(text)
-
-
-@lru_cache(maxsize=256)
-def _spec(lines: tuple[str, ...]) -> GitIgnoreSpec:
-    """Some patterns of a list, compiled; many paths have words of the same."""
-    from pathspec import GitIgnoreSpec  # 40 ms, for few pushes
-
-    return GitIgnoreSpec.from_lines(lines)
 
 
 def path_faults(paths: list[str]) -> list[str]:

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from lhub.disk import Pen
 from lhub.errors import LhubError
-from lhub.opening import faked, read_small
+from lhub.opening import read_small
+from lhub.ways import faked
 
 _FORMAT = "lhub glance 1"
 _REST = 2.0

@@ -25,10 +25,11 @@ from lhub.disk import Pen
 from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
-from lhub.opening import faked, listed, open_file, read_open, read_small, ways_kept
+from lhub.opening import listed, open_file, read_open, read_small
 from lhub.packs import joined
 from lhub.store import Resource
 from lhub.tree import read_sums
+from lhub.ways import faked, ways_kept
 
 _PACKS, _SMALL = 32, 1 << 20
 """How many packs of one's own, up to so many bytes, become one; git and readers look through all there are."""

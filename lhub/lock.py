@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 
 from lhub.disk import announce
 from lhub.errors import Denied, LhubError, LockTimeout
-from lhub.opening import GONE, READ, naming, opened, read_small, refresh, see_single, using
+from lhub.opening import GONE, read_small, refresh, see_single
+from lhub.ways import READ, naming, opened, using
 
 _NOTE = 200
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -29,13 +29,14 @@ from lhub.kinds import Recognised, described, files, recognise
 from lhub.layout import TEAM, is_private, is_sealed
 from lhub.manifest import METADATA
 from lhub.names import VARIABLE, Ref, is_version_prefix, parse_name, secret_faults, tag_faults, twin
-from lhub.opening import GONE, listed, ways_kept
+from lhub.opening import GONE, listed
 from lhub.orders import Arriving, ImageOrder, Order, Planned, Pushed
 from lhub.redaction import Redaction
 from lhub.session import Session
 from lhub.staging import Staged, Staging, changed_error, identify, staging, sweep
 from lhub.store import Deleted, Resource, Vanished
 from lhub.tags import Links
+from lhub.ways import ways_kept
 
 if TYPE_CHECKING:
     from lhub.building import Imaging

@@ -29,8 +29,9 @@ from lhub.index import Index
 from lhub.layout import ONE_PERSON, Modes, RegistryFolder, is_private, is_sealed, modes_of
 from lhub.manifest import SMALL, read_format
 from lhub.names import LATEST, UNNAMED, Ref, is_name, is_space, twin
-from lhub.opening import GONE, HIDDEN, guard, is_folder, once_more, read_small, refresh
+from lhub.opening import GONE, HIDDEN, is_folder, once_more, read_small, refresh
 from lhub.store import Resource, Vanished, Version, again
+from lhub.ways import guard
 
 if TYPE_CHECKING:
     from lhub.change import Change, Writer

@@ -19,10 +19,11 @@ from lhub.commits import NOT_KEPT
 from lhub.errors import Corrupt, Denied, LhubError, NotFound, UsageError
 from lhub.layout import SEAL_FILE, image_of, is_sealed, is_version
 from lhub.names import Ref
-from lhub.opening import faked, listed, refresh, status_of
+from lhub.opening import listed, refresh, status_of
 from lhub.repair import Repair, entries_of, readable
 from lhub.session import Session
 from lhub.store import Resource, again
+from lhub.ways import faked
 
 if TYPE_CHECKING:
     from lhub.sealing import Lock

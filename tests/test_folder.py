@@ -17,7 +17,8 @@ from pathspec import GitIgnoreSpec
 
 import lhub
 from lhub.errors import NotFound, UsageError
-from lhub.folder import Packing, _IgnoreList, changed, scan
+from lhub.folder import Packing, changed, scan
+from lhub.ignoring import IgnoreList
 from lhub.registry import Registry
 from tests import test_disk as disk_fears
 from tests.conftest import HELLO, read_tree, snapshot, write_tree
@@ -100,14 +101,14 @@ def test_patterns_that_are_not_compiled_are_those_that_do_not_match(
         whole = GitIgnoreSpec.from_lines(lines)
     except ValueError:
         with pytest.raises(ValueError, match="pattern"):
-            _IgnoreList("\n".join(lines))
+            IgnoreList("\n".join(lines))
         return
-    assert _IgnoreList("\n".join(lines)).has(path) == whole.match_file(path)
+    assert IgnoreList("\n".join(lines)).has(path) == whole.match_file(path)
 
 
 def test_the_built_in_list_is_the_same_word_by_word() -> None:
     text = (Path(lhub.__file__).parent / "python.gitignore").read_text()
-    whole, few = GitIgnoreSpec.from_lines(text.splitlines()), _IgnoreList(text)
+    whole, few = GitIgnoreSpec.from_lines(text.splitlines()), IgnoreList(text)
     names = [line.strip("/!").replace("*", "x").replace("[codz]", "c") for line in text.splitlines()]
     for name in (*names, "executor.py", "config.yml", "lib.py", "builds", "x.spec.txt", "README.md"):
         for path in (name, f"{name}/", f"sub/{name}", f"sub/{name}/", f"{name}/below"):

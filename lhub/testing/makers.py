@@ -20,9 +20,10 @@ from lhub.errors import UsageError, listing
 from lhub.folder import scan
 from lhub.layout import ResourceFolder
 from lhub.names import is_inside, twin
-from lhub.opening import faked, read_small
+from lhub.opening import read_small
 from lhub.ordering import words
 from lhub.testing.places import Place, QuickPen, TemporaryRegistry
+from lhub.ways import faked
 
 if TYPE_CHECKING:
     from lhub.orders import Pushed

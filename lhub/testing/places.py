@@ -22,8 +22,9 @@ from lhub.bounds import CROSSED, HINT, VARIABLE, Bounds, Outside
 from lhub.disk import Pen, watched
 from lhub.errors import Denied, UsageError
 from lhub.identity import forget, make_home, remember
-from lhub.opening import faked, read_small
+from lhub.opening import read_small
 from lhub.registry import Registry
+from lhub.ways import faked
 
 ALICE = "alice"
 """Who is logged in when a test begins."""
