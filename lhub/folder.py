@@ -125,7 +125,8 @@ def scan(folder: str, *, without: frozenset[str] | None = None, given: str | Non
     if not stat.S_ISDIR(status.st_mode):
         return _one_file(folder, real, status, given)
     walk = _Walk(real, without)
-    sources = sorted(walk.visit(real, ""), key=lambda source: os.fsencode(source.path))
+    walk.visit(real, "")
+    sources = sorted(walk.sources, key=lambda source: os.fsencode(source.path))
     walk.faults += _twins([source.path for source in sources])
     if any(source.path == "-" for source in sources):
         walk.faults.append("- is what sha256sum takes for its own input")
@@ -188,6 +189,7 @@ class _Walk:
 
     def __init__(self, folder: str, without: frozenset[str] | None = None) -> None:
         self.folder, self.without = folder, without
+        self.sources: list[Source] = []
         self.faults: list[str] = []
         self.ignored: list[str] = []
         self.own_list, self.list = list_of(folder) if without is None else (True, read_list(""))
@@ -195,8 +197,8 @@ class _Walk:
         self.above: list[str] = []
         self.linked, self.behind_link = 0, False
 
-    def visit(self, folder: str, prefix: str) -> Iterator[Source]:
-        """The files of a folder that stands at `prefix` in the version."""
+    def visit(self, folder: str, prefix: str) -> None:
+        """Take the files of a folder that stands at `prefix` in the version."""
         if len(self.above) > DEEPEST:
             self.faults.append(f"{clean(prefix, lines=False)[:200]} lies in more than {DEEPEST} folders")
             return
@@ -211,12 +213,12 @@ class _Walk:
             entries = []
         before, self.near = self.near, self.list.among(prefix, *(entry.name for entry in entries))
         for entry in entries:
-            yield from self.meet(entry, f"{prefix}/{entry.name}" if prefix else entry.name)
+            self.meet(entry, f"{prefix}/{entry.name}" if prefix else entry.name)
         self.near = before
         self.above.pop()
 
-    def meet(self, entry: os.DirEntry[str], path: str) -> Iterator[Source]:
-        """What one name of a folder gives: nothing, a file, or a folder's files."""
+    def meet(self, entry: os.DirEntry[str], path: str) -> None:
+        """Take what one name of a folder gives: nothing, a file, or a folder's files."""
         name, origin, linked = entry.name, entry.path, entry.is_symlink()
         if name.lower() in NEVER:
             return
@@ -236,11 +238,11 @@ class _Walk:
             self.faults.append(f"{clean(path, lines=False)} {fault}")
         elif is_folder:
             before, self.behind_link = self.behind_link, self.behind_link or linked
-            yield from self.visit(origin, path)
+            self.visit(origin, path)
             self.behind_link = before
         else:
             self.count_linked(path)
-            yield _source(path, origin, status)
+            self.sources.append(_source(path, origin, status))
 
     def count_linked(self, path: str) -> None:
         """Stop at links to folders that hold links to folders: thirty levels of two give a billion files."""
@@ -320,6 +322,11 @@ def _is_git(name: str) -> bool:
 
 def _twins(paths: list[str]) -> list[str]:
     """Names that some file systems cannot keep apart, of files and of the folders above them."""
+    names = above = {*paths}
+    while above := {name.rpartition("/")[0] for name in above} - {""}:
+        names = names | above
+    if len({_folded(name) for name in names}) == len(names):  # nearly always
+        return []
     seen: dict[str, str] = {}
     faults = {}
     for path in paths:

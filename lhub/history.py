@@ -448,9 +448,9 @@ def _quoted(path: str) -> bytes:
 
 def _attributes(pointers: set[str]) -> bytes:
     """Bytes are bytes in a clone, and each pointer is a git-LFS file."""
-    lines = ["* -text\n"]
-    for path in sorted(pointers):
-        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", f"files/{path}")
-        escaped = pattern.replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'"{escaped}" filter=lfs diff=lfs merge=lfs -text\n')
-    return "".join(lines).encode()
+    lines = [f'"files/{path.translate(_PATTERN)}" filter=lfs diff=lfs merge=lfs -text\n' for path in sorted(pointers)]
+    return "".join(["* -text\n", *lines]).encode()
+
+
+_PATTERN = str.maketrans({"\\": 4 * "\\", '"': '\\"'} | {letter: f"\\\\{letter}" for letter in "*?[]"})
+"""A path as a pattern that means it and nothing else, in quotes, in which a backslash is two."""

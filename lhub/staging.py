@@ -107,7 +107,6 @@ class Staging:
             if digest is None:
                 copied = True
                 self._make_parents(source.path)
-                os.lseek(descriptor, 0, os.SEEK_SET)
                 mode = EXECUTABLE if source.executable else PAYLOAD
                 digest, size = self.pen.copy_in(descriptor, self.folder.payload(source.path), mode, moved=moved)
                 if size != source.size:
@@ -185,6 +184,7 @@ class Staging:
         if source.path not in self.known or self.known[source.path][1] != source.size:
             return None
         digest, _ = digest_of(descriptor, moved)
+        os.lseek(descriptor, 0, os.SEEK_SET)
         return digest if digest == self.known[source.path][0] else None
 
     @staticmethod
@@ -225,10 +225,10 @@ class Staging:
         return self.sources[file.digest]
 
     def _make_parents(self, path: str) -> None:
-        lacking, parent = [], os.path.dirname(self.folder.payload(path))
+        lacking, parent = [], self.folder.payload(path).rpartition("/")[0]
         while parent != self.folder.path and parent not in self.made:
             lacking.append(parent)
-            parent = os.path.dirname(parent)
+            parent = parent.rpartition("/")[0]
         for parent in reversed(lacking):
             self.pen.make_folder(parent, STAGING)
             self.made.add(parent)
@@ -373,10 +373,12 @@ class Staging:
 
     def _blob_place(self, digest: str) -> str:
         blob = self.place.blob(digest)
-        for folder in (os.path.dirname(os.path.dirname(blob)), os.path.dirname(blob)):
+        inner = blob.rpartition("/")[0]
+        outer = inner.rpartition("/")[0]
+        for folder in (outer, inner):
             if folder not in self.touched:
                 self.pen.make_folder(folder, self.modes.inner)
-                self.touched |= {folder, os.path.dirname(folder)}
+                self.touched.update((folder, folder.rpartition("/")[0]))
         return blob
 
 
