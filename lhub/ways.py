@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import local
 from types import ModuleType
@@ -71,53 +71,45 @@ class at:  # noqa: N801 (it reads as the word it is: `with at(path) as (folder, 
             name_file(error, self._path)
 
 
-def _way(folder: str, known: Container[str] = ()) -> list[str]:
-    """The folders on the way down to one, from the first above it that is `known`, else from its root, else from `/`.
-
-    Texts are cut here, not by os.path, which takes five times as long.
-    """
-    way = [folder]
-    while folder not in known and (folder not in _guarded or faked()):  # on a fake file system nobody else is
-        folder = folder[: folder.rfind("/")] if "/" in folder else ""
-        if not folder:
-            return ["/", *way[::-1]]
-        way.append(folder)
-    return way[::-1]
+def _cut(folder: str) -> tuple[str, list[str]] | None:
+    """The root that a folder lies in, and the parts of the way down from there; None outside of all roots."""
+    root = folder
+    while root not in _guarded:
+        root = root.rpartition("/")[0]
+        if not root:
+            return None
+    return root, folder[len(root) + 1 :].split("/") if folder != root else []
 
 
-def _begin(folder: str) -> int | None:
-    """The first folder of a way, open: a root; None for any other."""
-    return os.open(folder, WAY & ~os.O_NOFOLLOW) if folder in _guarded and not faked() else None
+def _begin(root: str) -> int:
+    """A root, open: it may be a link, whoever named it chose so."""
+    return os.open(root, WAY & ~os.O_NOFOLLOW)
 
 
-def _step(above: int, folder: str) -> int:
-    """The next folder of a way, open."""
+def _step(above: int, part: str, path: str) -> int:
+    """The next folder of a way, open; its path is for who is told that it is none."""
     try:
-        return _stepped(above, folder[folder.rfind("/") + 1 :] or ".", folder)
-    except OSError as error:
-        name_file(error, folder)
-        raise
-
-
-def _stepped(descriptor: int, part: str, path: str) -> int:
-    try:
-        return os.open(part, WAY, dir_fd=descriptor)
+        return os.open(part or ".", WAY, dir_fd=above)
     except NotADirectoryError:
         raise Corrupt(
             f"{part}, on the way to {path}, is not a folder", hint="somebody put a link or a file there by hand"
         ) from None
+    except OSError as error:
+        name_file(error, path)
+        raise
 
 
 def _walked(folder: str) -> int | None:
-    """A folder, open; None outside of all roots."""
-    first, *rest = _way(folder)
-    descriptor = _begin(first)
-    if descriptor is None:
+    """A folder, open; None outside of all roots, and on a fake file system, where nobody else is."""
+    cut = None if faked() else _cut(folder)
+    if cut is None:
         return None
-    for each in rest:
-        above = descriptor
+    path, parts = cut
+    descriptor = _begin(path)
+    for part in parts:
+        path, above = f"{path}/{part}", descriptor
         try:
-            descriptor = _step(above, each)
+            descriptor = _step(above, part, path)
         finally:
             os.close(above)
     return descriptor
@@ -134,12 +126,13 @@ class _Ways:
         if folder in self._open:
             descriptor = self._open[folder] = self._open.pop(folder)  # the last that was used
             return descriptor
-        first, *rest = _way(folder, self._open)
-        descriptor = self._open.pop(first) if first in self._open else _begin(first)
-        self._keep(first, descriptor)
-        for each in rest:
-            descriptor = None if descriptor is None else _step(descriptor, each)
-            self._keep(each, descriptor)
+        above, _, part = folder.rpartition("/")
+        if folder in _guarded:
+            descriptor = _begin(folder)
+        else:
+            on_the_way = self.to(above) if above else None
+            descriptor = None if on_the_way is None else _step(on_the_way, part, folder)
+        self._keep(folder, descriptor)
         return descriptor
 
     def _keep(self, folder: str, descriptor: int | None) -> None:
