@@ -75,8 +75,8 @@ class Lock:
         seal = Seal.read(text, f"seal.yaml of {name}")
         mine = list(identities)  # first, for a secret may have to be stretched
         opened = age.unseal_text(seal.keys, mine)
-        if opened is None:
-            mine = [identity for secret in secrets if (identity := identity_of(seal, secret))]
+        if opened is None or not _bound(seal, mine):  # a reader's binds nothing: a secret that he has as well might
+            mine += [identity for secret in secrets if (identity := identity_of(seal, secret))]
             opened = age.unseal_text(seal.keys, mine)
         if opened is None:
             raise no_key(name, tried=bool(secrets))
@@ -123,10 +123,16 @@ def _are_keys(keys: Sequence[str]) -> bool:
 
 def _is_anchored(seal: Seal, first: str, mine: Sequence[str]) -> bool:
     """Whether a seal is that of these keys, and they those that one's own identity has always opened."""
-    whose = {seal.recipient: "secret", seal.owner: "owner"}
-    bound = [(whose[key], each) for each in mine if (key := age.recipient_of(each)) in whose]
-    true = all(hmac.compare_digest(seal.anchors.get(name, ""), anchor(each, first)) for name, each in bound)
+    true = all(
+        hmac.compare_digest(seal.anchors.get(name, ""), anchor(each, first)) for name, each in _bound(seal, mine)
+    )
     return true and hmac.compare_digest(seal.proof, seal.proven(first))
+
+
+def _bound(seal: Seal, mine: Sequence[str]) -> list[tuple[str, str]]:
+    """Which anchors are of one's own identities."""
+    whose = {seal.recipient: "secret", seal.owner: "owner"}
+    return [(whose[key], each) for each in mine if (key := age.recipient_of(each)) in whose]
 
 
 def no_key(name: str, *, tried: bool) -> age.NoKey:

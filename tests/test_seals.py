@@ -553,6 +553,26 @@ def test_keys_that_another_sealed_for_one_are_not_taken_for_one_s_own(source: Pa
     assert snapshot(alice.root) == before
 
 
+@pytest.mark.parametrize("secret", [SECRET, "sanity@Check"])
+def test_a_forger_who_names_one_a_reader_is_not_believed_by_who_has_the_secret(
+    nobody: Registry, source: Path, tmp_path: Path, secret: str
+) -> None:
+    """He knows recipients only; what he seals would be taken for what the secret has always opened."""
+    bob = Registry(tmp_path / "bob", namespace="bob", home=home(tmp_path, "bob"), secret=secret)
+    bob.login("bob")
+    bob.push(source, "Other", seal=True)  # so that he has an identity
+    _, ref = sealed(nobody, source, secret=secret)
+    nobody.export(ref, path=tmp_path / "genuine.tar")
+    theirs = age.recipient_of(bob.session.identities()[0])
+    rewritten(nobody, "_/Hello", lambda seal: own_keys(replace(seal, readers={"zoe": theirs})))
+    nobody.export(ref, path=tmp_path / "x.tar")
+    before = snapshot(bob.root)
+    with pytest.raises(Corrupt, match="not written by who has its keys"):
+        bob.import_bundle(tmp_path / "x.tar", namespace="bob")
+    assert snapshot(bob.root) == before
+    assert bob.import_bundle(tmp_path / "genuine.tar", namespace="bob")
+
+
 def test_a_reader_who_is_added_by_another_hand_is_noticed(source: Path, tmp_path: Path) -> None:
     alice = person(tmp_path, "alice")
     alice.push(source, seal=True)
