@@ -352,7 +352,8 @@ class Pen:
 def _stands(path: str, mode: int) -> bool:
     """Whether a folder stands with just this mode; of a team's (setgid) the group is to be seen as well."""
     try:
-        status = os.lstat(path)
+        with at(path) as (folder, name):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and not mode & stat.S_ISGID
@@ -531,7 +532,8 @@ def _copy_beside(source: int, target: int, wanted: int, kept: bool, moved: Moved
 def _may_be_mapped(descriptor: int) -> bool:
     """Whether a file that was just written may be mapped: who reads what cannot be read, or was cut, is killed.
 
-    So only on a block device of this machine, and where nobody else may write.
+    So only on a block device of this machine, and where nobody else may write. (A disk that fails to give back what it
+    has just taken still kills the push, of which nothing is published then.)
     """
     status = os.fstat(descriptor)
     return os.major(status.st_dev) != 0 and not status.st_mode & 0o022

@@ -23,7 +23,8 @@ from lhub.errors import LhubError
 from lhub.opening import read_small
 from lhub.ways import faked
 
-_FORMAT = "lhub glance 1"
+_FORMAT = b"lhub glance 2"
+"""What the file begins with, before the CRC-32 of all that follows: what flipped there is told to nobody."""
 _REST = 2.0
 """Seconds without a change after which the next one has another time, whatever the clock's ticks."""
 _MANY = 500
@@ -64,6 +65,7 @@ class Glance:
         if self._path is None or self._new < max(_MANY, len(self._told) // 20):
             return
         import json  # 3 ms, for listings of many
+        import zlib  # as above
 
         self._new = 0
         told = dict(self._told)  # at once: another thread may list as well
@@ -71,10 +73,13 @@ class Glance:
         others = self._file or {}
         if len(others) <= _MOST:
             lines = {**others, **lines}
-        text, scratch = json.dumps({"format": _FORMAT, "lines": lines}, separators=(",", ":")), f"{self._path}.new"
+        text, scratch = json.dumps(lines, separators=(",", ":")).encode(), f"{self._path}.new"
         try:
-            Pen().unlink(scratch)  # what a kill left; of two who write at once one wins, or what is read is no JSON
-            Pen().replace(self._path, text.encode(), 0o600, scratch=scratch, sync=False)
+            Pen().unlink(
+                scratch
+            )  # what a kill left; of two who write at once one wins, or what is read has another sum
+            whole = b"%b %08x\n%b" % (_FORMAT, zlib.crc32(text), text)
+            Pen().replace(self._path, whole, 0o600, scratch=scratch, sync=False)
         except OSError:
             self._path = None  # a home that takes no writes serves as well
 
@@ -95,13 +100,16 @@ class Glance:
         if self._path is None or not os.path.lexists(self._path):
             return {}
         import json  # as above
+        import zlib  # as above
 
         try:
-            document = json.loads(read_small(self._path, limit=_LIMIT))
-        except (OSError, LhubError, ValueError):
+            head, _, text = read_small(self._path, limit=_LIMIT).partition(b"\n")
+        except (OSError, LhubError):
             return {}
-        known = isinstance(document, dict) and document.get("format") == _FORMAT
-        return document["lines"] if known and isinstance(document.get("lines"), dict) else {}
+        if head != b"%b %08x" % (_FORMAT, zlib.crc32(text)):
+            return {}
+        lines: Mapping[str, Any] = json.loads(text)
+        return lines
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -26,13 +26,15 @@ from lhub.errors import Corrupt, LhubError, ToolMissing
 from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
 from lhub.opening import listed, open_file, read_open, read_small
-from lhub.packs import joined
+from lhub.packs import is_whole, joined
 from lhub.store import Resource
 from lhub.tree import read_sums
 from lhub.ways import faked, ways_kept
 
 _PACKS, _SMALL = 32, 1 << 20
 """How many packs of one's own, up to so many bytes, become one; git and readers look through all there are."""
+_AT_ONCE = 256
+"""How many at most, each of which is open then; a process may have 1,024 files."""
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
 _OWN, _DAY = "lhub-diary-", 86_400.0
@@ -135,11 +137,14 @@ class Diary:
         return tip
 
     def _gather(self) -> None:
-        """Make one of many small packs, so that neither git nor who reads the diary has ever more to look through.
+        """Make one of many small packs, so that git and who reads the diary have few to look through.
 
         The new one stands before an old one goes; what a kill leaves in between is twice there, and gathered next.
         """
         small = self._small_packs()
+        if len(small) < _PACKS:
+            return
+        small = [pack for pack in small[:_AT_ONCE] if is_whole(pack, _SMALL)]  # a damaged one is for verify to tell
         if len(small) < _PACKS:
             return
         with self._own_folder() as own:

@@ -36,8 +36,8 @@ class IgnoreList:
     def __init__(self, text: str) -> None:
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         self._lines = [(_word(line), line) for line in chain.from_iterable(map(_spelt_out, lines))]
-        if doubtful := tuple(line for word, line in self._lines if not word):
-            _spec(doubtful)  # raises ValueError for a pattern that is none
+        if doubtful := tuple(line for word, line in self._lines if not word or "[" in line):
+            _spec(doubtful)  # raises for a pattern that is none
 
     def among(self, *names: str) -> IgnoreList:
         """What of it can be of a path that has no other names than these, as a folder and what is in it have none."""
@@ -84,7 +84,7 @@ def list_of(folder: str) -> tuple[bool, IgnoreList]:
         text = _built_in()
     try:
         return is_own, read_list(text)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise UsageError(f"{own} has a pattern that cannot be read: {error}") from None
 
 

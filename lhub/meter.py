@@ -52,4 +52,5 @@ class Meter:
 
     def _say(self) -> None:
         self._told = time.monotonic()
-        self._tell({"done": self._done, "of": self._of, "bytes": self._bytes, "of_bytes": self._of_bytes})
+        size = min(self._bytes, self._of_bytes) if self._of_bytes else self._bytes  # what is sealed is a little more
+        self._tell({"done": self._done, "of": self._of, "bytes": size, "of_bytes": self._of_bytes})

@@ -20,10 +20,19 @@ from contextlib import ExitStack
 from hashlib import sha1
 
 from lhub.errors import Corrupt
-from lhub.opening import PIECE, open_file
+from lhub.opening import PIECE, open_file, read_small
 
 _HEAD = struct.Struct(">4sII")
 _DIGEST = 20
+
+
+def is_whole(path: str, limit: int) -> bool:
+    """Whether a pack of up to `limit` bytes is what git wrote, as far as its own digest tells."""
+    try:
+        data = read_small(path, limit=limit)
+    except (OSError, Corrupt):
+        return False
+    return data[:8] == b"PACK\0\0\0\2" and sha1(data[:-_DIGEST], usedforsecurity=False).digest() == data[-_DIGEST:]
 
 
 def joined(packs: Sequence[str]) -> Iterator[bytes]:

@@ -553,6 +553,7 @@ def _staged(target: _Target, stage: Staging, content: Content | None, lock: Lock
 
     meter = task.meter("seal", content.manifest.count, content.manifest.bytes)
     staged = sealed(stage, content, lock, meter.moved)
+    meter.reached(content.manifest.count)
     odd = changed(target.packing) if target.arriving is None else []
     if odd:
         raise changed_error(odd)

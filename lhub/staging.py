@@ -183,9 +183,12 @@ class Staging:
         """The digest, if the newest version has the same content there and a blob keeps it."""
         if source.path not in self.known or self.known[source.path][1] != source.size:
             return None
-        digest, _ = digest_of(descriptor, moved)
+        digest, size = digest_of(descriptor, moved)
+        if digest == self.known[source.path][0]:
+            return digest
         os.lseek(descriptor, 0, os.SEEK_SET)
-        return digest if digest == self.known[source.path][0] else None
+        moved(-size)  # it moves once more
+        return None
 
     @staticmethod
     def _same(descriptor: int, source: Source) -> None:

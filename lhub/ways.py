@@ -47,25 +47,27 @@ class at:  # noqa: N801 (it reads as the word it is: `with at(path) as (folder, 
     generator: of 10,000 files it is asked 100,000 times.
     """
 
-    __slots__ = ("_descriptor", "_path")
+    __slots__ = ("_descriptor", "_path", "_ways")
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self._ways: _Ways | None = getattr(_kept, "ways", None)
 
     def __enter__(self) -> tuple[int | None, str]:
-        path = self._path
+        path, ways = self._path, self._ways
         cut = path.rfind("/")
         parent, name = path[: cut or 1] if cut >= 0 else "", path[cut + 1 :]
-        ways: _Ways | None = getattr(_kept, "ways", None)
         if ways is not None:
-            descriptor = ways.to(parent)
+            descriptor = ways.lend(parent)
         else:
             self._descriptor = descriptor = _walked(parent)
         return (None, path) if descriptor is None else (descriptor, name)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._descriptor is not None:
+        if self._ways is not None:
+            self._ways.take_back()
+        elif self._descriptor is not None:
             os.close(self._descriptor)
         if isinstance(error, OSError):
             name_file(error, self._path)
@@ -116,39 +118,49 @@ def _walked(folder: str) -> int | None:
 
 
 class _Ways:
-    """Folders that stay open, the last that were used, so that nobody walks down to each file of a folder anew."""
+    """Folders that stay open, the last that were used, so that nobody walks down to each file of a folder anew.
+
+    None is closed while one is lent: a link needs two, each of which may lie deeper than all that stay open.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[str, int | None] = {}
+        self._open: dict[str, int] = {}
+        self._lent = 0
 
-    def to(self, folder: str) -> int | None:
-        """A folder, open; None outside of all roots."""
-        if folder in self._open:
-            descriptor = self._open[folder] = self._open.pop(folder)  # the last that was used
-            return descriptor
-        above, _, part = folder.rpartition("/")
-        if folder in _guarded:
-            descriptor = _begin(folder)
-        else:
-            on_the_way = self.to(above) if above else None
-            descriptor = None if on_the_way is None else _step(on_the_way, part, folder)
-        self._keep(folder, descriptor)
+    def lend(self, folder: str) -> int | None:
+        """A folder, open until it is taken back; None outside of all roots."""
+        descriptor = self._again(folder) if folder in self._open else self._walked(folder)
+        self._lent += 1
         return descriptor
 
-    def _keep(self, folder: str, descriptor: int | None) -> None:
-        self._open[folder] = descriptor
-        if len(self._open) > _WAYS:
-            self._close(self._open.pop(next(iter(self._open))))
+    def take_back(self) -> None:
+        """One that was lent is needed no more."""
+        self._lent -= 1
+        while len(self._open) > _WAYS and not self._lent:
+            os.close(self._open.pop(next(iter(self._open))))
 
     def close(self) -> None:
         """Close all of them."""
         while self._open:
-            self._close(self._open.popitem()[1])
+            os.close(self._open.popitem()[1])
 
-    @staticmethod
-    def _close(descriptor: int | None) -> None:
-        if descriptor is not None:
-            os.close(descriptor)
+    def _walked(self, folder: str) -> int | None:
+        cut = _cut(folder)
+        if cut is None:
+            return None
+        path, parts = cut
+        descriptor = self._again(path) if path in self._open else self._new(path, _begin(path))
+        for part in parts:
+            path = f"{path}/{part}"
+            descriptor = self._again(path) if path in self._open else self._new(path, _step(descriptor, part, path))
+        return descriptor
+
+    def _again(self, folder: str) -> int:
+        return self._new(folder, self._open.pop(folder))  # as the last that was used
+
+    def _new(self, folder: str, descriptor: int) -> int:
+        self._open[folder] = descriptor
+        return descriptor
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -218,6 +218,15 @@ def test_who_watches_and_breaks_makes_no_failure_of_a_push(registry: Registry, h
     pushed = registry.push(hello, telling=gone)
     assert registry.show("alice/Hello").tags == {"latest": pushed.version}
     assert state(registry, pushed.task_id) == ("succeeded", "")
+
+
+def test_how_far_a_push_is_comes_to_all_that_travels(registry: Registry, tmp_path: Path) -> None:
+    """Also of a file that is hashed, turns out to be another, and is copied then."""
+    for text in ("a" * 1000, "b" * 1000):
+        told: list[Mapping[str, Any]] = []
+        registry.push(write_tree(tmp_path / "two", {"a.txt": text, "b.txt": "b"}), "Two", telling=told.append)
+        far = [event["payload"] for event in told if event["type"] == "progress"]
+        assert far[-1] == {"done": 2, "of": 2, "bytes": 1001, "of_bytes": 1001}
 
 
 def test_several_pushes_at_once_each_have_a_task_of_their_own(

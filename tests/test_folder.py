@@ -120,6 +120,13 @@ def test_an_executor_is_pushed_without_pathspec(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 
+@pytest.mark.parametrize("pattern", ["foo[z-a]", "a/[9-0]x", "!b[z-a]*"])
+def test_a_list_of_letters_that_is_none_is_told_with_its_place(folder: Path, pattern: str) -> None:
+    write_tree(folder, {".gitignore": f"*.log\n{pattern}\n"})
+    with pytest.raises(UsageError, match=r"\.gitignore has a pattern that cannot be read"):
+        scan(str(folder))
+
+
 def test_an_empty_list_of_its_own_ignores_nothing(folder: Path) -> None:
     write_tree(folder, {".gitignore": "", "a.pyc": ""})
     assert paths(scan(str(folder))) == [".gitignore", "a.pyc", "keep.txt"]

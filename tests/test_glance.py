@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -118,17 +119,40 @@ def test_a_few_resources_make_no_file(later: Registry, tmp_path: Path) -> None:
     assert not (tmp_path / "glance").exists()
 
 
+ODD = ["1", "null", "[]", '"x"', "[1,2]", '[[1],"odd"]', "[" * 3, '[1,"odd","odd","odd",{},0,0,3,null,null]']
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", "null", '{"format":"lhub glance 1","lines":[]}', '{"format":"lhub glance 2","lines":{"PLACE":[]}}']
-    + [f'{{"format":"lhub glance 1","lines":{{"PLACE":{line}}}}}' for line in ("1", "null", "[]", '"x"', "[1,2]")]
-    + ['{"format":"lhub glance 1","lines":{"PLACE":[1,"odd","odd","odd",{},0,0,3,null,null]}}'],
+    "text", ["", "{", "[" * 100_000, "lhub glance 1\n{}", "lhub glance 2 00000001\n{}", "\0\n\n", *ODD]
 )
 def test_a_file_that_is_none_is_passed_over(later: Registry, tmp_path: Path, text: str) -> None:
     file = tmp_path / "glance"
     told = later.list()
-    file.write_text(text.replace("PLACE", f"{later.root}/alice/X"))
+    file.write_text(text)
     assert in_an_hour(later, Glance(str(file))).list() == told
+
+
+@pytest.mark.parametrize("line", [line for line in ODD if not line.startswith("[[[")])
+def test_a_line_that_is_none_is_looked_at_anew(later: Registry, tmp_path: Path, line: str) -> None:
+    file = tmp_path / "glance"
+    told = later.list()
+    text = f'{{"{later.root}/alice/X":{line}}}'.encode()
+    file.write_bytes(b"lhub glance 2 %08x\n%b" % (zlib.crc32(text), text))
+    assert in_an_hour(later, Glance(str(file))).list() == told
+
+
+def test_a_file_in_which_a_bit_flipped_tells_nothing(
+    later: Registry, looks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_MANY", 1)
+    file = tmp_path / "glance"
+    told = in_an_hour(later, Glance(str(file))).list()
+    text = file.read_bytes()
+    assert b"files" in text
+    file.write_bytes(text.replace(b"files", b"fides"))
+    looks.clear()
+    assert in_an_hour(later, Glance(str(file))).list() == told
+    assert sorted(looks) == ["alice/X", "alice/Y"]
 
 
 def test_what_a_kill_left_of_a_file_is_in_nobodys_way(

@@ -126,12 +126,46 @@ def test_packs_that_cannot_be_made_one_stay_and_the_push_succeeds(
     pushed: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "_PACKS", 2)
-    odd = diary(pushed) / "objects/pack" / f"pack-{'0' * 40}.pack"
-    odd.write_bytes(b"PACK is what it says, and no more")
-    stood = {path.name for path in odd.parent.iterdir()}
+    monkeypatch.setattr(history, "_INDEX_PACK", ("index-pack", "--no-such-option"))
+    packs = diary(pushed) / "objects/pack"
+    stood = {path.name for path in packs.iterdir()}
     assert pushed.push(folder, "X").warnings == ()
-    assert stood < {path.name for path in odd.parent.iterdir()}
+    assert stood < {path.name for path in packs.iterdir()}
+    tells_the_truth(pushed)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-1], lambda data: data[:30] + b"?" + data[31:]]
+)
+def test_a_damaged_pack_stays_for_verify_to_tell_and_the_others_become_one(
+    pushed: Registry, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(history, "_PACKS", 3)
+    packs = diary(pushed) / "objects/pack"
+    own = next(packs.glob("*.pack"))
+    odd = own.with_stem(f"pack-{'0' * 40}")
+    odd.write_bytes(damage(own.read_bytes()))
+    for turn in range(6):
+        pushed.tag("alice/X", f"t{turn}")
+    assert odd.exists()
+    assert len(list(packs.glob("*.pack"))) <= 3
     odd.unlink()
+    tells_the_truth(pushed)
+
+
+def test_a_diary_of_more_packs_than_may_be_open_comes_to_few_in_time(
+    pushed: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for turn in range(12):
+        pushed.tag("alice/X", f"t{turn}")
+    monkeypatch.setattr(history, "_PACKS", 3)
+    monkeypatch.setattr(history, "_AT_ONCE", 4)
+    counts = []
+    for turn in range(6):
+        pushed.tag("alice/X", f"more{turn}")
+        counts.append(len(list((diary(pushed) / "objects/pack").glob("*.pack"))))
+    assert sorted(counts, reverse=True)[:4] == counts[:4]
+    assert counts[-1] <= 3
     tells_the_truth(pushed)
 
 

@@ -12,11 +12,12 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +107,16 @@ def payload(registry: Registry, pushed: Pushed) -> Path:
 
 
 # what lies on the disk
+
+
+def test_how_far_a_sealed_push_is_comes_to_all_that_travels(nobody: Registry, source: Path) -> None:
+    told: list[Mapping[str, Any]] = []
+    nobody.push(source, "Hello", private=True, telling=told.append)
+    last = {event["subject"]: event["payload"] for event in told if event["type"] == "progress"}
+    assert last.keys() == {"receive", "seal"}
+    assert {(far["done"], far["bytes"]) for far in last.values()} == {
+        (far["of"], far["of_bytes"]) for far in last.values()
+    }
 
 
 def test_nothing_of_the_content_is_in_clear_anywhere(nobody: Registry, source: Path) -> None:
