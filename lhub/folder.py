@@ -124,8 +124,7 @@ def scan(folder: str, *, without: frozenset[str] | None = None, given: str | Non
         raise NotFound(f"{folder} is not here", hint="the first argument is the folder or file to push") from None
     if not stat.S_ISDIR(status.st_mode):
         return _one_file(folder, real, status, given)
-    walk = _Walk(real, without)
-    walk.visit(real, "")
+    walk = _walked(real, without)
     sources = sorted(walk.sources, key=lambda source: os.fsencode(source.path))
     walk.faults += _twins([source.path for source in sources])
     if any(source.path == "-" for source in sources):
@@ -147,6 +146,12 @@ def scan(folder: str, *, without: frozenset[str] | None = None, given: str | Non
         own_list=walk.own_list,
         without=without,
     )
+
+
+def _walked(folder: str, without: frozenset[str] | None) -> _Walk:
+    walk = _Walk(folder, without)
+    walk.visit(folder, "")
+    return walk
 
 
 def _one_file(path: str, real: str, status: os.stat_result, given: str | None) -> Packing:
@@ -172,7 +177,10 @@ def changed(packing: Packing) -> list[str]:
         if packing.file is not None:
             now = {source.path: stamp_of(os.stat(packing.folder)) for source in packing.sources}
         else:
-            now = {source.path: source.stamp for source in scan(packing.folder, without=packing.without).sources}
+            walk = _walked(packing.folder, packing.without)
+            if walk.faults:
+                return [packing.folder]
+            now = {source.path: source.stamp for source in walk.sources}
     except (LhubError, OSError):
         return [packing.folder]
     before = {source.path: source.stamp for source in packing.sources if source.stamp}

@@ -39,6 +39,8 @@ _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
 _OWN, _DAY = "lhub-diary-", 86_400.0
 """How the folders are called in which git works, and how many seconds one of a dead process stays."""
+_swept: set[str] = set()
+"""Where this process has looked for such."""
 _KEPT = f"{32 << 20}"
 """Bytes that glibc's allocator keeps: git frees 256 KiB after each object, 10,000 took 0.25 s so, in place of 0.7."""
 _LONGEST = 600.0
@@ -169,7 +171,10 @@ class Diary:
         import tempfile  # for the diary only
 
         with tempfile.TemporaryDirectory(prefix=_OWN) as own:
-            self._sweep(os.path.dirname(own), now=os.stat(own).st_mtime)
+            folder = os.path.dirname(own)
+            if folder not in _swept:  # once a process: others use it too, and it may hold a thousand names
+                _swept.add(folder)
+                self._sweep(folder, now=os.stat(own).st_mtime)
             yield own
 
     def _bring_pack(self, own: str) -> str | None:

@@ -46,13 +46,15 @@ def is_to_be_sealed(session: Session, order: Order, namespace: str | None) -> bo
 
 def refuse(session: Session, resource: Resource, order: Order, namespace: str | None, *, first: bool) -> None:
     """Sealing is for good, from the first push on, and for one person's own: a team's is closed by its group."""
-    sealed = not first and resource.sealed()
     if order.seal and session.modes(namespace) is TEAM:
         raise UsageError(
             f"{namespace} is a team's namespace, in which nothing is sealed",
             hint="--private closes it to others; or push it to your own namespace, then lhub share REF --with NAME",
         )
-    if order.seal and not first and not sealed:
+    if first or not (order.seal or order.visibility == "public"):
+        return
+    sealed = resource.sealed()
+    if order.seal and not sealed:
         raise Conflict(
             f"{resource.name} has versions in clear, and what is sealed is so from its first push on",
             hint="push it under another name",
