@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lhub.kinds.requirements import Asked, ask, decoded, encoded, of_project, packages
@@ -255,6 +255,7 @@ def marked(text: str, encoding: str) -> bytes:
 @LAW
 @given(TEXTS, TEXTS, st.sampled_from(MARKS))
 def test_what_is_added_to_a_file_is_in_its_encoding(text: str, more: str, encoding: str) -> None:
+    assume(not (encoding == "utf-16" and text.startswith("\0")))  # its mark and a NUL are the mark of UTF-32
     before = marked(text, encoding)
     assert decoded(before, "x") == text
     assert decoded(before + encoded(more, before), "x") == text + more
