@@ -133,6 +133,7 @@ def test_requirements_are_a_layer_below_the_code_with_programs_for_the_image(
     ]
 
 
+@pytest.mark.slow
 def test_another_version_takes_the_layer_of_requirements_again(based: Registry, hello: Path, tmp_path: Path) -> None:
     one = wheel(tmp_path / "wheels", "one")
     (hello / "requirements.txt").write_text("one\n")
@@ -643,10 +644,8 @@ def test_a_cancelled_build_takes_its_children_with_it(endless: Registry, hello: 
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc, to see who lives")
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGINT))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_build_takes_its_children_with_it(endless: Registry, hello: Path, number: int) -> None:
     pushing, task, below = started(endless, hello)
     pushing.send_signal(number)
@@ -918,6 +917,7 @@ def test_the_image_of_what_is_sealed_is_sealed_by_the_same_key(
     assert os.listdir(tmp_path / "temporary") == ["x"]
 
 
+@pytest.mark.slow
 def test_nothing_of_what_is_sealed_is_in_clear_in_the_registry_while_its_image_is_built(
     based: Registry, hello: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_of_a_pickle_no_document_is_shown(path: Path) -> None:
 # what holds for every array
 
 
+@pytest.mark.slow
 @LAW
 @given(DOCUMENTS)
 def test_the_length_of_an_array_is_its_number_of_documents(texts: list[bytes]) -> None:

@@ -108,6 +108,7 @@ def told(place: Path) -> list[tuple[str, Any]]:
     return [(verb, plain(answer, place)) for verb, answer in story(place)]
 
 
+@pytest.mark.slow
 def test_every_verb_answers_on_a_fake_file_system_what_it_answers_on_a_real_one(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

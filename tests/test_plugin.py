@@ -338,6 +338,7 @@ OUTSIDE = {
 }
 
 
+@pytest.mark.slow
 def test_a_write_elsewhere_fails_with_its_place(pytester: pytest.Pytester, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_tree(out, {"x.txt": "x"})

@@ -165,6 +165,7 @@ def test_another_user_of_the_machine_gets_nothing_though_he_knows_the_link(outsi
     outside.enter(link)
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_crowd_of_strangers_who_say_nothing_keeps_nobody_out(outside: Person, link: str) -> None:
     outside.enter(link)
