@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_a_long_diary_has_few_packs_and_every_entry(pushed: Registry, monkeypatc
     assert sorted(path.stem for path in packs.glob("*.pack")) == sorted(path.stem for path in packs.glob("*.idx"))
     assert len(pushed.log("alice/X")) == len(before) + 16
     tells_the_truth(pushed)
+
+
+def test_the_folder_of_a_killed_git_goes_after_a_day_and_what_else_lies_there_stays(
+    pushed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    for name in ("lhub-diary-old/objects", "lhub-diary-new", "others"):
+        (place / name).mkdir(parents=True)
+    for name in ("lhub-diary-old", "others"):
+        os.utime(place / name, (time.time() - 100_000,) * 2)
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    pushed.tag("alice/X", "again")
+    assert sorted(os.listdir(place)) == ["lhub-diary-new", "others"]
 
 
 def test_a_pack_that_is_large_is_left_as_it_is(pushed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
