@@ -319,6 +319,7 @@ class Change:
 
     def publish(self, staged: Staged, *, reads: int = LOOKED_AT) -> bool:
         """Step 5: the staging folder becomes the version; False when it stood already, as `agrees` tells."""
+        self.diary.expect(staged)
         final = self.place.version(staged.id).path
         for _ in range(3):
             if staged.folder is None:

@@ -62,6 +62,11 @@ def watched(look: Callable[[str, str], None]) -> Iterator[None]:
         _watches.remove(look)
 
 
+def is_watched() -> bool:
+    """Whether somebody watches the writes of this process, so that no other may write for it."""
+    return bool(_watches)
+
+
 def announce(verb: str, path: str) -> None:
     """Tell whoever watches of a write: what it is called, and its place."""
     for look in _watches:
@@ -443,10 +448,10 @@ def transfer(
     import hashlib  # 7 ms that list and path do not need
 
     wanted = sys.maxsize if limit is None else limit
-    if min(os.fstat(source).st_size, wanted) >= _THREADED and not faked():
+    if wanted >= _THREADED and os.fstat(source).st_size >= _THREADED and not faked():
         return _copy_beside(source, target, wanted, kept, moved)
     hasher, size = hashlib.sha256(), 0
-    while piece := os.read(source, min(PIECE, wanted - size)):
+    while size < wanted and (piece := os.read(source, min(PIECE, wanted - size))):
         hasher.update(piece)
         _write_all(target, piece)
         size += len(piece)

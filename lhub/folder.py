@@ -19,6 +19,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lhub.errors import LhubError, NotFound, UsageError, clean, listing
 from lhub.ignoring import list_of, read_list
@@ -32,8 +33,7 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 2048
 """Bytes of a name, by most file systems, and of a path, so that what stands above it leaves room (PATH_MAX is 4096)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(NamedTuple):
     """One file that travels: `path` in the version, `origin` on disk, `stamp` to see that it did not change.
 
     `text` is what travels in its place where it gained something; what is wholly new has no origin and no stamp.
@@ -106,7 +106,7 @@ class Packing:
         by_path = {source.path: source for source in self.sources}
         for path, text in texts.items():
             new = Source(path=path, origin="", size=0, executable=False, stamp=())
-            by_path[path] = replace(by_path.get(path, new), text=text, size=len(text))
+            by_path[path] = by_path.get(path, new)._replace(text=text, size=len(text))
         sources = sorted(by_path.values(), key=lambda source: os.fsencode(source.path))
         return replace(self, sources=tuple(sources))
 
@@ -160,7 +160,7 @@ def _one_file(path: str, real: str, status: os.stat_result, given: str | None) -
     fault = path_faults([name]) or [f"{clean(name, lines=False)} {why}" for why in [_fault(real, status)] if why]
     if fault:
         raise UsageError(listing(f"{path} cannot be pushed as it is", fault), hint="rename it, or look at its mode")
-    source = replace(_source(name, real, status), given=given)
+    source = _source(name, real, status)._replace(given=given)
     return Packing(folder=real, sources=(source,), ignored=(), own_list=True, file=name)
 
 

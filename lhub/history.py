@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -27,6 +27,7 @@ from lhub.layout import MANIFEST, PAYLOAD, STAGING, SUMS, Modes, VersionFolder
 from lhub.manifest import HUGE
 from lhub.opening import listed, open_file, read_open, read_small
 from lhub.packs import is_whole, joined
+from lhub.staging import Staged
 from lhub.store import Resource
 from lhub.tree import read_sums
 from lhub.ways import faked, ways_kept
@@ -35,6 +36,8 @@ _PACKS, _SMALL = 32, 1 << 20
 """How many packs of one's own, up to so many bytes, become one; git and readers look through all there are."""
 _AT_ONCE = 256
 """How many at most, each of which is open then; a process may have 1,024 files."""
+_POINTERS = 1_000
+"""From so many pointers on, and hardly a text, a first push leaves them undeflated."""
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
 _OWN, _DAY = "lhub-diary-", 86_400.0
@@ -61,6 +64,16 @@ class Diary:
     def __init__(self, pen: Pen, resource: Resource, modes: Modes, scratch: str) -> None:
         self.pen, self.resource, self.place, self.modes = pen, resource, resource.folder, modes
         self.scratch = f"{scratch}.file"
+        self._staged: Staged | None = None
+        self._plain = False
+
+    def expect(self, staged: Staged) -> None:
+        """A version that is about to be told, whose files nobody looks through again.
+
+        Of 10,000 pointers git makes 2.1 MB in 0.07 s, deflated 1.7 MB in 0.16 s.
+        """
+        self._staged = staged
+        self._plain = len(staged.binary) >= max(_POINTERS, 0.9 * len(staged.tree.files))
 
     def begin(self) -> None:
         """Make what is missing of a bare repository; what stands stays."""
@@ -114,8 +127,8 @@ class Diary:
             raise DiaryLost(f"the diary of {self.resource.name} did not read and was begun anew") from None
 
     def _add(self, recorded: Recorded, entries: Sequence[Entry]) -> Recorded:
-        stream = _Stream(self.resource, recorded)
-        tip = self._import(stream.commits(entries))
+        stream = _Stream(self.resource, recorded, self._staged)
+        tip = self._import(stream.commits(entries), level=0 if self._plain and recorded.tree is None else 1)
         self._move(recorded.tip, tip)
         state = replace(stream.state, tip=tip)
         self._remember(state)
@@ -123,7 +136,7 @@ class Diary:
             self._gather()
         return state
 
-    def _import(self, stream: Iterable[bytes]) -> str:
+    def _import(self, stream: Iterable[bytes], *, level: int) -> str:
         """One `git fast-import`; the id of the last commit, whose objects are durable when this returns.
 
         Git works in a folder of its own outside the registry: in a team's a colleague could put another, with a
@@ -132,7 +145,7 @@ class Diary:
         see_regular(self.resource)
         with self._own_folder() as own, ways_kept():
             self.pen.step("fast-import", own)
-            tip = str(_git(_FAST_IMPORT, stream, own, self.place.objects), errors="replace").strip()
+            tip = str(_git(_FAST_IMPORT, stream, own, self.place.objects, level=level), errors="replace").strip()
             if not HEX.fullmatch(tip):
                 raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
             self._bring_pack(own)
@@ -241,8 +254,8 @@ class Diary:
 class _Stream:
     """What git is fed: entries as commits, piece by piece; `state` is what those that were told so far lead to."""
 
-    def __init__(self, resource: Resource, recorded: Recorded) -> None:
-        self.resource, self.state, self.tip = resource, recorded, recorded.tip
+    def __init__(self, resource: Resource, recorded: Recorded, staged: Staged | None) -> None:
+        self.resource, self.state, self.tip, self.staged = resource, recorded, recorded.tip, staged
 
     def commits(self, entries: Sequence[Entry]) -> Iterator[bytes]:
         """The whole stream; in the end git answers the name of the last commit."""
@@ -265,7 +278,7 @@ class _Stream:
         first = self.tip is None and self.state.tree is None
         if entry.version and (entry.action in ("push", "rollback", "import") or first):
             try:
-                new = _Files(self.resource, entry.version)
+                new = _Files(self.resource, entry.version, self.staged)
                 pointers = set(self.state.pointers)
                 changes = list(self._changes(new, pointers)) if entry.late else self._changes(new, pointers)
             except (LhubError, OSError, UnicodeError):
@@ -307,11 +320,16 @@ class _Stream:
 class _Files:
     """The files of one version as the diary needs them."""
 
-    def __init__(self, resource: Resource, version: str) -> None:
+    def __init__(self, resource: Resource, version: str, staged: Staged | None = None) -> None:
         folder = resource.lies(version)
         if folder is None:
             raise FileNotFoundError(errno.ENOENT, "no such version", resource.folder.version(version).path)
         self.folder = folder
+        self.binary: Mapping[str, int] = {}
+        if staged is not None and staged.id == version:  # as it was just found, or made
+            self.binary = staged.binary
+            self.files = {file.path: (file.digest, file.executable) for file in staged.tree.files}
+            return
         executable = _executable(self.folder)
         sums = read_sums(self.read(SUMS).decode())
         self.files = {path: (digest, path in executable) for path, digest in sums.items()}
@@ -324,6 +342,8 @@ class _Files:
 
         It does if it is UTF-8 without NUL, up to 1 MiB, and nothing that git acts on.
         """
+        if path in self.binary:
+            return None, self.binary[path]
         descriptor = open_file(self.folder.payload(path))
         try:
             size = os.fstat(descriptor).st_size
@@ -367,14 +387,22 @@ _FAST_IMPORT = ("fast-import", "--quiet", "--force", "--depth=0")
 _INDEX_PACK = ("index-pack", "--stdin")
 
 
-def _git(words: Sequence[str], stream: Iterable[bytes], own: str, objects: str) -> bytes:
-    """Git, which builds on another's `objects`, run in the empty folder `own`; what it prints."""
+def _git(words: Sequence[str], stream: Iterable[bytes], own: str, objects: str, *, level: int = 1) -> bytes:
+    """Git, which builds on another's `objects`, run in the empty folder `own`; what it prints.
+
+    `level` is zlib's.
+    """
     import tempfile  # as above
     import threading
 
     Pen().make_folders([f"{own}/{folder}" for folder in ("refs", "objects", "objects/pack")], STAGING)
     Pen().write_new(f"{own}/HEAD", SKELETON["HEAD"].encode(), 0o600, sync=False)
-    options = ["fastimport.unpackLimit=0", "core.fsync=none", "core.compression=1", f"core.hooksPath={os.devnull}"]
+    options = [
+        "fastimport.unpackLimit=0",
+        "core.fsync=none",
+        f"core.compression={level}",
+        f"core.hooksPath={os.devnull}",
+    ]
     with tempfile.TemporaryFile() as said:
         environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(own, objects)}
         try:

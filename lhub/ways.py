@@ -129,7 +129,7 @@ class _Ways:
 
     def lend(self, folder: str) -> int | None:
         """A folder, open until it is taken back; None outside of all roots."""
-        descriptor = self._again(folder) if folder in self._open else self._walked(folder)
+        descriptor = self._reached(folder)
         self._lent += 1
         return descriptor
 
@@ -144,21 +144,16 @@ class _Ways:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def _walked(self, folder: str) -> int | None:
-        cut = _cut(folder)
-        if cut is None:
-            return None
-        path, parts = cut
-        descriptor = self._again(path) if path in self._open else self._new(path, _begin(path))
-        for part in parts:
-            path = f"{path}/{part}"
-            descriptor = self._again(path) if path in self._open else self._new(path, _step(descriptor, part, path))
-        return descriptor
-
-    def _again(self, folder: str) -> int:
-        return self._new(folder, self._open.pop(folder))  # as the last that was used
-
-    def _new(self, folder: str, descriptor: int) -> int:
+    def _reached(self, folder: str) -> int | None:
+        """A folder, from the nearest above it that is open, as the last that was used."""
+        descriptor = self._open.pop(folder, None)
+        if descriptor is None:
+            if folder in _guarded:
+                descriptor = _begin(folder)
+            elif (above := folder.rpartition("/")[0]) and (held := self._reached(above)) is not None:
+                descriptor = _step(held, folder[len(above) + 1 :], folder)
+            else:
+                return None
         self._open[folder] = descriptor
         return descriptor
 

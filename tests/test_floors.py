@@ -50,6 +50,7 @@ FLOORS: dict[str, set[str]] = {
         "ignoring",
         "folder",
         "store",
+        "halves",
         "staging",
         "commits",
         "packs",
@@ -139,7 +140,7 @@ TOOLS: dict[str, set[str]] = {
     "uvicorn": {"gateway"},
     "python_multipart": {"gateway"},
     "anyio": {"gateway", "portal"},  # starlette's own
-    "multiprocessing": set(),
+    "multiprocessing": {"halves"},  # of many small files a second process does half
     "filelock": {"lock"},
     "pathspec": {"ignoring"},
     "yaml": {"manifest", "kinds"},

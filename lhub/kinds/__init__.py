@@ -51,7 +51,7 @@ def _file(packing: Packing) -> Recognised:
     form = docarray.form_told(about) if about is not None else None
     if about is None or form is None:
         return files(packing)
-    payload = replace(packing.sources[0], path=f"{docarray.STEM}{form.endings}")
+    payload = packing.sources[0]._replace(path=f"{docarray.STEM}{form.endings}")
     return Recognised(kind="docarray", packing=replace(packing, sources=(payload,)), about=about)
 
 
