@@ -98,8 +98,9 @@ def _helper(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_Helper[_
     told, telling = context.Pipe(duplex=False)
     process = context.Process(target=_help, args=(work, items, told, telling), daemon=True)
     with told:
-        with telling, suppress(OSError):  # no process can be had: then nothing is told
-            process.start()
+        with telling, suppress(OSError):  # where no process can be had, nothing is told
+            if not multiprocessing.current_process().daemon:  # a pool's worker may have none
+                process.start()
         try:
             yield _Helper(items, told)
         finally:

@@ -101,6 +101,17 @@ def test_a_process_with_threads_gets_no_helper() -> None:
     assert answer == {"items": 4000, "helped": 0, "again": 0, "right": True, "alive": False}
 
 
+@two
+def test_a_worker_of_a_pool_gets_no_helper_and_needs_none() -> None:
+    answer = alone(
+        f"{SHARING}\nimport multiprocessing\ndef work(item): return 2 * item, os.getpid()\n"
+        "def all_of_it():\n    global me\n    me = os.getpid(); share_all(); tell()\n"
+        "worker = multiprocessing.get_context('fork').Process(target=all_of_it, daemon=True)\n"
+        "worker.start(); worker.join(); sys.exit(worker.exitcode)"
+    )
+    assert answer["items"] == 4000 and answer["helped"] == 0 and answer["right"] is True
+
+
 # pushes
 
 
