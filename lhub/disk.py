@@ -62,11 +62,6 @@ def watched(look: Callable[[str, str], None]) -> Iterator[None]:
         _watches.remove(look)
 
 
-def is_watched() -> bool:
-    """Whether somebody watches the writes of this process, so that no other may write for it."""
-    return bool(_watches)
-
-
 def announce(verb: str, path: str) -> None:
     """Tell whoever watches of a write: what it is called, and its place."""
     for look in _watches:

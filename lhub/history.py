@@ -36,8 +36,6 @@ _PACKS, _SMALL = 32, 1 << 20
 """How many packs of one's own, up to so many bytes, become one; git and readers look through all there are."""
 _AT_ONCE = 256
 """How many at most, each of which is open then; a process may have 1,024 files."""
-_POINTERS = 1_000
-"""From so many pointers on, and hardly a text, a first push leaves them undeflated."""
 _TEXT = 1 << 20
 """Bytes up to which a text stands in the diary as it is; larger files and binary ones are git-LFS pointers."""
 _OWN, _DAY = "lhub-diary-", 86_400.0
@@ -65,15 +63,10 @@ class Diary:
         self.pen, self.resource, self.place, self.modes = pen, resource, resource.folder, modes
         self.scratch = f"{scratch}.file"
         self._staged: Staged | None = None
-        self._plain = False
 
     def expect(self, staged: Staged) -> None:
-        """A version that is about to be told, whose files nobody looks through again.
-
-        Of 10,000 pointers git makes 2.1 MB in 0.07 s, deflated 1.7 MB in 0.16 s.
-        """
+        """A version that is about to be told, whose files nobody looks through again."""
         self._staged = staged
-        self._plain = len(staged.binary) >= max(_POINTERS, 0.9 * len(staged.tree.files))
 
     def begin(self) -> None:
         """Make what is missing of a bare repository; what stands stays."""
@@ -128,7 +121,7 @@ class Diary:
 
     def _add(self, recorded: Recorded, entries: Sequence[Entry]) -> Recorded:
         stream = _Stream(self.resource, recorded, self._staged)
-        tip = self._import(stream.commits(entries), level=0 if self._plain and recorded.tree is None else 1)
+        tip = self._import(stream.commits(entries))
         self._move(recorded.tip, tip)
         state = replace(stream.state, tip=tip)
         self._remember(state)
@@ -136,7 +129,7 @@ class Diary:
             self._gather()
         return state
 
-    def _import(self, stream: Iterable[bytes], *, level: int) -> str:
+    def _import(self, stream: Iterable[bytes]) -> str:
         """One `git fast-import`; the id of the last commit, whose objects are durable when this returns.
 
         Git works in a folder of its own outside the registry: in a team's a colleague could put another, with a
@@ -145,7 +138,7 @@ class Diary:
         see_regular(self.resource)
         with self._own_folder() as own, ways_kept():
             self.pen.step("fast-import", own)
-            tip = str(_git(_FAST_IMPORT, stream, own, self.place.objects, level=level), errors="replace").strip()
+            tip = str(_git(_FAST_IMPORT, stream, own, self.place.objects), errors="replace").strip()
             if not HEX.fullmatch(tip):
                 raise _GitFailed(f"git fast-import answered {tip[:80]!r}")
             self._bring_pack(own)
@@ -387,22 +380,14 @@ _FAST_IMPORT = ("fast-import", "--quiet", "--force", "--depth=0")
 _INDEX_PACK = ("index-pack", "--stdin")
 
 
-def _git(words: Sequence[str], stream: Iterable[bytes], own: str, objects: str, *, level: int = 1) -> bytes:
-    """Git, which builds on another's `objects`, run in the empty folder `own`; what it prints.
-
-    `level` is zlib's.
-    """
+def _git(words: Sequence[str], stream: Iterable[bytes], own: str, objects: str) -> bytes:
+    """Git, which builds on another's `objects`, run in the empty folder `own`; what it prints."""
     import tempfile  # as above
     import threading
 
     Pen().make_folders([f"{own}/{folder}" for folder in ("refs", "objects", "objects/pack")], STAGING)
     Pen().write_new(f"{own}/HEAD", SKELETON["HEAD"].encode(), 0o600, sync=False)
-    options = [
-        "fastimport.unpackLimit=0",
-        "core.fsync=none",
-        f"core.compression={level}",
-        f"core.hooksPath={os.devnull}",
-    ]
+    options = ["fastimport.unpackLimit=0", "core.fsync=none", "core.compression=1", f"core.hooksPath={os.devnull}"]
     with tempfile.TemporaryFile() as said:
         environment = {"PATH": os.environ.get("PATH", os.defpath), **_environment(own, objects)}
         try:

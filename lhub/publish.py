@@ -587,7 +587,10 @@ def _receive(target: _Target, stage: Staging, task: Task) -> None:
     found, sources = target.found, target.packing.sources
     with task.step("receive") as told, ways_kept():
         meter = task.meter("receive", len(sources), sum(source.size for source in sources))
-        stage.take(sources, meter, task.breathe)
+        for number, source in enumerate(sources, 1):
+            task.breathe()
+            stage.take(source, meter.moved)
+            meter.reached(number)
         if odd := changed(target.packing):
             raise changed_error(odd)
         told.update(files=len(sources), bytes=sum(source.size for source in sources))

@@ -12,18 +12,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from bisect import bisect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from lhub.disk import NO_LINKS, Pen, is_watched
+from lhub.disk import NO_LINKS, Pen
 from lhub.errors import Corrupt, LhubError, UsageError
 from lhub.folder import Packing, Source, stamp_of
-from lhub.halves import share
 from lhub.layout import (
     EXECUTABLE,
     FILES,
@@ -56,14 +54,10 @@ from lhub.store import Resource
 from lhub.tree import File, Tree, tree_of
 from lhub.ways import ways_kept
 
-if TYPE_CHECKING:
-    from lhub.meter import Meter
-
 _MANY = 8
 """From this many files on, one syncfs is cheaper than an fsync each (measured on ext4: 5 ms against 2 ms a file)."""
 
-SPARE, HELPING = ".file", ".helping"
-ENDS = (SPARE, HELPING, ".link")
+ENDS = (".file", ".link")
 """What belongs to a staging folder stands beside it: files and links about to be renamed into their places."""
 _DEAD = ".dead"
 _DAY = 86_400.0
@@ -76,24 +70,10 @@ So a push mends what flipped in an Executor, and pushing a gigabyte again costs 
 
 _LOOK = 4096
 """Bytes at the beginning of a file that are looked at for a NUL, which no text has."""
-_SMALL = 1 << 20
-"""Bytes up to which a file may be copied by a helper."""
 
 
 Opener = Callable[[], AbstractContextManager[int]]
 """Opens a file anew, at its first byte."""
-
-
-class _Found(NamedTuple):
-    """The digest of a file, whether it was copied, and whether it is known not to be text."""
-
-    digest: str
-    copied: bool
-    binary: bool
-
-
-_Taken = tuple[File, Opener, bool]
-"""A file of a version, how it is read again, and whether it was copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +102,7 @@ class Staging:
         self.folder = VersionFolder(self.scratch)
         self.known = _known(resource)
         self.reads = LOOKED_AT
-        self.files: list[_Taken] = []
+        self.files: list[tuple[File, Opener, bool]] = []
         self.refusal: Callable[[str], LhubError] = lambda path: changed_error([path])
         self.sources: dict[str, str | None] = {}
         self.binary: dict[str, int] = {}
@@ -135,59 +115,33 @@ class Staging:
 
     # step 2: copy each regular file
 
-    def take(self, sources: Sequence[Source], meter: Meter, breathe: Callable[[], None]) -> None:
-        """Copy and hash files; one whose content stood in the newest version is only hashed. Many have a helper."""
-        small = [source for source in sources if source.given is None and source.size <= _SMALL]
-        cut = len(small) if is_watched() else len(small) // 2
-        for source in small[cut:]:
-            if source.path not in self.known:
-                self._make_parents(source.path)  # here: until its mode is set no other process may enter
-
-        def taken(source: Source, found: _Found) -> None:
-            breathe()
-            digest, copied, binary = found
-            if binary:
-                self.binary[source.path] = source.size
-            if copied:
-                self._make_parents(source.path)
-            file = File(path=source.path, digest=digest, size=source.size, executable=source.executable)
-            self.files.append((file, partial(opened_source, source), copied))
-            meter.reached(len(self.files))
-
-        def told(source: Source, found: _Found) -> None:
-            meter.moved(source.size)
-            taken(source, found)
-
-        share(small[:cut], small[cut:], self._taken, told, anew=self._taken_anew)
-        for source in sources:
-            if source.given is not None:
-                self._adopt(source, source.given)
-            elif source.size > _SMALL:
-                taken(source, self._taken(source, meter.moved))
-
-    def _taken_anew(self, source: Source) -> _Found:
-        """The same of one that a helper may have left half copied."""
-        self.pen.unlink(self.folder.payload(source.path))
-        return self._taken(source)
-
-    def _taken(self, source: Source, moved: Moved = unmoved) -> _Found:
-        """What is found out of a file as it is taken in."""
+    def take(self, source: Source, moved: Moved = unmoved) -> None:
+        """Copy and hash one file; one whose content stood in the newest version is only hashed."""
+        if source.given is not None:
+            self._adopt(source, source.given)
+            return
         descriptor = _open_source(source)
         try:
             digest, copied = self._stands(descriptor, source, moved), False
             if digest is None:
                 copied = True
-                self._make_parents(source.path)
-                mode = EXECUTABLE if source.executable else PAYLOAD
-                place = self.folder.payload(source.path)
-                digest, size = self.pen.copy_in(descriptor, place, mode, limit=source.size, moved=moved)
-                if size != source.size:
-                    raise changed_error([source.path])
-            binary = b"\0" in read_at(descriptor, _LOOK, 0)
+                digest = self._copied_in(descriptor, source, moved)
+            if b"\0" in read_at(descriptor, _LOOK, 0):
+                self.binary[source.path] = source.size
             self._same(descriptor, source)
         finally:
             os.close(descriptor)
-        return _Found(digest, copied, binary)
+        file = File(path=source.path, digest=digest, size=source.size, executable=source.executable)
+        self.files.append((file, partial(opened_source, source), copied))
+
+    def _copied_in(self, descriptor: int, source: Source, moved: Moved) -> str:
+        """The digest of a file that was copied, as long as it said that it is: one that grows is not followed."""
+        self._make_parents(source.path)
+        mode, place = EXECUTABLE if source.executable else PAYLOAD, self.folder.payload(source.path)
+        digest, size = self.pen.copy_in(descriptor, place, mode, limit=source.size + 1, moved=moved)
+        if size != source.size:
+            raise changed_error([source.path])
+        return digest
 
     def _adopt(self, source: Source, digest: str) -> None:
         """Take what lies in an inbox already, hashed and shut to others: by a second name, where the disk has such."""
@@ -354,34 +308,11 @@ class Staging:
         """Every file durable, then linked with its blob; in the order of their folders in the store."""
         self._copy_what_cannot_be_linked()
         self._make_durable([self.folder.payload(file.path) for file, _, copied in self.files if copied])
-        ordered = sorted(self.files, key=lambda each: each[0].digest)
-        cut = len(ordered) if is_watched() else bisect(ordered, "8", key=lambda each: each[0].digest)
-        for file, _, copied in ordered[cut:]:
-            if not copied:
-                self._make_parents(file.path)  # as above
-
-        def placed(each: _Taken, kept: bool) -> None:
-            if kept:
-                inner = self.place.blob(each[0].digest).rpartition("/")[0]
-                outer = inner.rpartition("/")[0]
-                self.touched.update((inner, outer, outer.rpartition("/")[0]))
-
-        helping, anew = partial(self._place, spare=HELPING), self._place_anew
-        share(ordered[:cut], ordered[cut:], self._place, placed, helping=helping, anew=anew)
-
-    def _place(self, each: _Taken, spare: str = SPARE) -> bool:
-        """Link a file with its blob; True where that may have been made."""
-        file, opener, copied = each
-        if copied:
-            self._keep(file, spare)
-        return copied or self._bring(file, opener, spare)
-
-    def _place_anew(self, each: _Taken) -> bool:
-        """The same of one that a helper may have left half done."""
-        drop(self.pen, self.scratch + HELPING)
-        if not each[2]:
-            self.pen.unlink(self.folder.payload(each[0].path))
-        return self._place(each)
+        for file, opener, copied in sorted(self.files, key=lambda each: each[0].digest):
+            if copied:
+                self._keep(file)
+            else:
+                self._bring(file, opener)
 
     def _close(self, documents: list[str], *, but: tuple[str, ...] = ()) -> None:
         """Every folder read-only, and all of it durable."""
@@ -410,12 +341,12 @@ class Staging:
     sync_all: Callable[[], bool] = staticmethod(lambda: False)
     """Makes everything on this file system durable, where the system can; set by `staging`."""
 
-    def _keep(self, file: File, spare_end: str) -> None:
+    def _keep(self, file: File) -> None:
         """Give a copied file its blob; if the blob stands, the copy gives way to a link to it."""
         blob, staged = self._blob_place(file.digest), self.folder.payload(file.path)
         if not file.executable and self._linked(staged, blob):
             return
-        spare = self.scratch + spare_end
+        spare = f"{self.scratch}.file"
         if self._good_blob(file.digest, file.size):
             if _is_same(blob, staged):  # of two names of one file rename(2) leaves both
                 return
@@ -446,16 +377,14 @@ class Staging:
         if self._copy(opener, self.folder.payload(file.path), mode, file.size) != (file.digest, file.size):
             raise self.refusal(file.path)
 
-    def _bring(self, file: File, opener: Opener, spare: str) -> bool:
-        """Link an unchanged file into the version; a link that is refused becomes a copy, and then True."""
+    def _bring(self, file: File, opener: Opener) -> None:
+        """Link an unchanged file into the version; a link that is refused becomes a copy."""
         self._make_parents(file.path)
         source = self._source(file)
-        if source is not None and self._linked(source, self.folder.payload(file.path)):
-            return False
-        self._copy_again(file, opener)
-        self.pen.sync_file(self.folder.payload(file.path))
-        self._keep(file, spare)  # a collection has just taken the blob, or the link was refused
-        return True
+        if source is None or not self._linked(source, self.folder.payload(file.path)):
+            self._copy_again(file, opener)
+            self.pen.sync_file(self.folder.payload(file.path))
+            self._keep(file)  # a collection has just taken the blob, or the link was refused
 
     def _linked(self, source: str, path: str) -> bool:
         """Whether a second name could be made; False where one of that name stands too."""

@@ -50,7 +50,6 @@ FLOORS: dict[str, set[str]] = {
         "ignoring",
         "folder",
         "store",
-        "halves",
         "staging",
         "commits",
         "packs",
@@ -140,7 +139,7 @@ TOOLS: dict[str, set[str]] = {
     "uvicorn": {"gateway"},
     "python_multipart": {"gateway"},
     "anyio": {"gateway", "portal"},  # starlette's own
-    "multiprocessing": {"halves"},  # of many small files a second process does half
+    "multiprocessing": set(),
     "filelock": {"lock"},
     "pathspec": {"ignoring"},
     "yaml": {"manifest", "kinds"},

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -295,6 +296,22 @@ def test_every_sort_of_change_is_in_the_newest_entry_and_back(pushed: Registry, 
     pushed.push(write_tree(folder, dict(before)), "X")
     assert newest_files(pushed) == before
     tells_the_truth(pushed)
+
+
+@pytest.mark.parametrize("at", [0, 4095, 4096, MIB - 1], ids="NUL at {}".format)
+def test_a_file_with_a_nul_anywhere_is_a_pointer_to_its_content(pushed: Registry, folder: Path, at: int) -> None:
+    """Whether its push has seen that or the diary must look for itself; what comes back, executable now, is one too."""
+    data = bytearray(b"x" * MIB)
+    data[at] = 0
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(data).hexdigest()}\nsize {MIB}\n"
+    pushed.push(write_tree(folder, {"a.txt": bytes(data)}), "X")
+    assert newest_files(pushed)["a.txt"] == pointer.encode()
+    pushed.push(write_tree(folder, {"a.txt": "a text"}), "X")
+    assert newest_files(pushed)["a.txt"] == b"a text"
+    (write_tree(folder, {"a.txt": bytes(data)}) / "a.txt").chmod(0o755)
+    pushed.push(folder, "X")
+    assert newest_files(pushed)["a.txt"] == pointer.encode()
+    assert git(diary(pushed), "ls-tree", "main", "files/a.txt").startswith("100755 ")
 
 
 def test_an_execute_bit_is_in_the_diary(pushed: Registry, folder: Path) -> None:

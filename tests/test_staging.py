@@ -421,6 +421,15 @@ def test_a_file_that_changes_while_it_is_pushed_is_refused(
     assert snapshot(inside(registry) / "versions") == before
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="needs files that hold more than they say (Linux)")
+def test_a_file_that_holds_more_than_it_says_is_refused(registry: Registry) -> None:
+    """Its size is not known before it is read: it would be published cut short."""
+    assert os.stat("/proc/version").st_size == 0
+    with pytest.raises(LhubError, match="changed while it was pushed"):
+        registry.push("/proc/version", "X", kind="files")
+    assert registry.list() == []
+
+
 # staging of the dead
 
 

@@ -397,6 +397,12 @@ def files(place: Place) -> Row:
         promises=(
             Promise(own="lhub push", said="cp -r, not synced", of=wall("lhub push", "cp -r"), most=2.5),
             Promise(own="lhub push", said="cp -r + sync", of=wall("lhub push", "cp -r + sync"), most=2.5),
+            Promise(
+                own="lhub push",
+                said="a plain copy in Python (shutil.copytree), not synced",
+                of=wall("lhub push", "shutil.copytree"),
+                most=2.5,
+            ),
         ),
     )
 
