@@ -443,10 +443,10 @@ def transfer(
     import hashlib  # 7 ms that list and path do not need
 
     wanted = sys.maxsize if limit is None else limit
-    if wanted >= _THREADED and os.fstat(source).st_size >= _THREADED and not faked():
+    if min(os.fstat(source).st_size, wanted) >= _THREADED and not faked():
         return _copy_beside(source, target, wanted, kept, moved)
     hasher, size = hashlib.sha256(), 0
-    while size < wanted and (piece := os.read(source, min(PIECE, wanted - size))):
+    while piece := os.read(source, min(PIECE, wanted - size)):
         hasher.update(piece)
         _write_all(target, piece)
         size += len(piece)

@@ -66,8 +66,6 @@ LOOKED_AT = 16 << 20
 
 So a push mends what flipped in an Executor, and pushing a gigabyte again costs one hash of it, not two.
 """
-
-
 _LOOK = 4096
 """Bytes at the beginning of a file that are looked at for a NUL, which no text has."""
 
@@ -120,28 +118,22 @@ class Staging:
         if source.given is not None:
             self._adopt(source, source.given)
             return
-        descriptor = _open_source(source)
-        try:
+        opener = partial(opened_source, source)
+        with opener() as descriptor:
+            self._same(descriptor, source)
             digest, copied = self._stands(descriptor, source, moved), False
             if digest is None:
                 copied = True
-                digest = self._copied_in(descriptor, source, moved)
+                self._make_parents(source.path)
+                mode = EXECUTABLE if source.executable else PAYLOAD
+                digest, size = self.pen.copy_in(descriptor, self.folder.payload(source.path), mode, moved=moved)
+                if size != source.size:
+                    raise changed_error([source.path])
             if b"\0" in read_at(descriptor, _LOOK, 0):
                 self.binary[source.path] = source.size
             self._same(descriptor, source)
-        finally:
-            os.close(descriptor)
         file = File(path=source.path, digest=digest, size=source.size, executable=source.executable)
-        self.files.append((file, partial(opened_source, source), copied))
-
-    def _copied_in(self, descriptor: int, source: Source, moved: Moved) -> str:
-        """The digest of a file that was copied, as long as it said that it is: one that grows is not followed."""
-        self._make_parents(source.path)
-        mode, place = EXECUTABLE if source.executable else PAYLOAD, self.folder.payload(source.path)
-        digest, size = self.pen.copy_in(descriptor, place, mode, limit=source.size + 1, moved=moved)
-        if size != source.size:
-            raise changed_error([source.path])
-        return digest
+        self.files.append((file, opener, copied))
 
     def _adopt(self, source: Source, digest: str) -> None:
         """Take what lies in an inbox already, hashed and shut to others: by a second name, where the disk has such."""
@@ -423,18 +415,13 @@ def opened_file(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _open_source(source: Source) -> int:
-    """A descriptor of a file of the folder that is pushed; it was a readable one when the folder was scanned."""
-    try:
-        return source.open()
-    except (OSError, Corrupt):
-        raise changed_error([source.path]) from None
-
-
 @contextmanager
 def opened_source(source: Source) -> Iterator[int]:
-    """The same file, open."""
-    descriptor = _open_source(source)
+    """A file of the folder that is pushed, open; it was a readable one when the folder was scanned."""
+    try:
+        descriptor = source.open()
+    except (OSError, Corrupt):
+        raise changed_error([source.path]) from None
     try:
         yield descriptor
     finally:
