@@ -126,6 +126,7 @@ def scan(folder: str, *, without: frozenset[str] | None = None, given: str | Non
         return _one_file(folder, real, status, given)
     walk = _walked(real, without)
     sources = sorted(walk.sources, key=lambda source: os.fsencode(source.path))
+    walk.faults += [f"{clean(path, lines=False)} {why}" for path, origin, *_ in sources if (why := _shut(origin))]
     walk.faults += _twins([source.path for source in sources])
     if any(source.path == "-" for source in sources):
         walk.faults.append("- is what sha256sum takes for its own input")
@@ -157,9 +158,11 @@ def _walked(folder: str, without: frozenset[str] | None) -> _Walk:
 def _one_file(path: str, real: str, status: os.stat_result, given: str | None) -> Packing:
     """What travels of a file that is pushed by itself: it, under its own name, whatever it is a link to."""
     name = os.path.basename(path)
-    fault = path_faults([name]) or [f"{clean(name, lines=False)} {why}" for why in [_fault(real, status)] if why]
-    if fault:
-        raise UsageError(listing(f"{path} cannot be pushed as it is", fault), hint="rename it, or look at its mode")
+    faults = path_faults([name])
+    if not faults and (why := _fault(status) or _shut(real)):
+        faults.append(f"{clean(name, lines=False)} {why}")
+    if faults:
+        raise UsageError(listing(f"{path} cannot be pushed as it is", faults), hint="rename it, or look at its mode")
     source = _source(name, real, status)._replace(given=given)
     return Packing(folder=real, sources=(source,), ignored=(), own_list=True, file=name)
 
@@ -242,7 +245,7 @@ class _Walk:
         is_folder = stat.S_ISDIR(status.st_mode)
         if self.skips(f"{path}/" if is_folder else path):
             self.ignored.append(path)
-        elif fault := _name_fault(name) or self.fault(origin, status):
+        elif fault := _name_fault(name) or _fault(status):
             self.faults.append(f"{clean(path, lines=False)} {fault}")
         elif is_folder:
             before, self.behind_link = self.behind_link, self.behind_link or linked
@@ -275,18 +278,19 @@ class _Walk:
             return False
         return not any(part.lower() in NEVER for part in real[len(self.folder) + 1 :].split(os.sep))
 
-    def fault(self, origin: str, status: os.stat_result) -> str:
-        """Why something cannot travel, or an empty text."""
-        if stat.S_ISLNK(status.st_mode):
-            return "is a link that leads out of the folder"
-        return "" if stat.S_ISDIR(status.st_mode) else _fault(origin, status)
+
+def _fault(status: os.stat_result) -> str:
+    """Why something cannot travel, whoever asks, or an empty text."""
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        return ""
+    return f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}"
 
 
-def _fault(origin: str, status: os.stat_result) -> str:
-    """Why what is no folder cannot travel, or an empty text."""
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        return f"is {kinds.get(stat.S_IFMT(status.st_mode), 'a device')}"
+_KINDS = {stat.S_IFLNK: "a link that leads out of the folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+
+
+def _shut(origin: str) -> str:
+    """Why a file cannot be opened, or an empty text."""
     return "" if os.access(origin, os.R_OK, effective_ids=_EFFECTIVE) else "may not be read by you"
 
 
