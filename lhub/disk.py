@@ -28,6 +28,8 @@ from lhub.ways import FOLDER, READ, WAY, at, faked, naming, opened, using
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HASTENED = 32 << 20
 """Bytes after which the kernel is asked to write out what it has got: 1 GiB sealed took 3.9 s in place of 4.3."""
+_WINDOW = 8 * PIECE
+"""Bytes of a large file that are copied, then mapped, at once: hashing 1 GiB takes 0.66 s so, by 1 MiB 0.69 s."""
 _PAUSE = 0.1
 """Seconds after which it is told how far a hash is that is still awaited."""
 _THREADED = 8 << 20
@@ -472,10 +474,10 @@ class _Arriving:
 
     def _digest(self) -> None:
         try:
-            look = _mapped if _may_be_mapped(self._target) else os.pread
+            look, most = (_mapped, _WINDOW) if _may_be_mapped(self._target) else (os.pread, PIECE)
             while end := self._ends.get():
                 while self._hashed < end and not self._left:
-                    with memoryview(look(self._target, min(PIECE, end - self._hashed), self._hashed)) as piece:
+                    with memoryview(look(self._target, min(most, end - self._hashed), self._hashed)) as piece:
                         if not piece:
                             return
                         self._hasher.update(piece)
@@ -518,7 +520,7 @@ def _copy_beside(source: int, target: int, wanted: int, kept: bool, moved: Moved
     """
     arriving, size, begun = _Arriving(target, moved), 0, 0
     try:
-        while copied := _copy_piece(source, target, min(8 * PIECE, wanted - size)):
+        while copied := _copy_piece(source, target, min(_WINDOW, wanted - size)):
             size += copied
             arriving.has(size)
             begun = _hasten(target, begun, size) if kept else 0
