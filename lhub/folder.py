@@ -290,8 +290,10 @@ _KINDS = {stat.S_IFLNK: "a link that leads out of the folder", stat.S_IFIFO: "a 
 
 
 def _shut(origin: str) -> str:
-    """Why a file cannot be opened, or an empty text."""
-    return "" if os.access(origin, os.R_OK, effective_ids=_EFFECTIVE) else "may not be read by you"
+    """Why a file that is there cannot be opened, or an empty text; one that went away is missed where it is read."""
+    if os.access(origin, os.R_OK, effective_ids=_EFFECTIVE) or not os.path.lexists(origin):
+        return ""
+    return "may not be read by you"
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,16 @@ def registry(tmp_path: Path) -> Registry:
     registry = Registry(tmp_path / "registry", namespace="alice", timeout=20)
     registry.login("alice")
     return registry
+
+
+@pytest.fixture
+def square() -> Iterator[Path]:
+    """A folder that every user of the machine may enter, as those of pytest are not."""
+    place = Path(tempfile.mkdtemp(prefix="lhub-square-"))
+    place.chmod(0o755)
+    yield place
+    subprocess.run(["chmod", "-R", "u+w", place], check=True)
+    shutil.rmtree(place)
 
 
 def pytest_xdist_auto_num_workers() -> int:

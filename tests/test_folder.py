@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,12 +17,13 @@ from hypothesis import strategies as st
 from pathspec import GitIgnoreSpec
 
 import lhub
-from lhub.errors import NotFound, UsageError
+from lhub.errors import LhubError, NotFound, UsageError
 from lhub.folder import Packing, changed, scan
 from lhub.ignoring import IgnoreList
 from lhub.registry import Registry
 from tests import test_disk as disk_fears
 from tests.conftest import HELLO, read_tree, snapshot, write_tree
+from tests.test_order import as_nobody
 
 no_hang = disk_fears.no_hang
 
@@ -309,12 +311,41 @@ def test_a_device_is_refused(folder: Path) -> None:
     assert "disk is a device" in message
 
 
-def test_what_may_not_be_read_is_refused(folder: Path) -> None:
-    (folder / "shut").write_text("")
-    (folder / "shut").chmod(0o000)
-    if os.access(folder / "shut", os.R_OK):
-        pytest.skip("root may read everything")
-    assert "shut may not be read by you" in faults(folder)
+def test_what_may_not_be_read_is_refused_with_all_else(square: Path) -> None:
+    write_tree(square, {"in/a": "", "in/shut": "", "in/sub/shut": ""})
+    os.mkfifo(square / "in/pipe")
+    for shut in (square / "in/shut", square / "in/sub/shut"):
+        shut.chmod(0o200)
+
+    def deed() -> None:
+        told = faults(square / "in")
+        assert set(told.splitlines()[1:]) == {
+            "  pipe is a FIFO",
+            "  shut may not be read by you",
+            "  sub/shut may not be read by you",
+        }
+        assert "shut may not be read by you" in faults(square / "in/shut")
+
+    assert as_nobody(deed) == 0
+
+
+def test_what_goes_away_while_a_folder_is_looked_at_is_not_said_to_be_shut(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that writes there has files that live for a moment: to try again is what helps."""
+    write_tree(folder, {"passing": ""})
+    walk = lhub.folder._walked
+
+    def walked(*words: Any) -> Any:
+        met = walk(*words)
+        (folder / "passing").unlink(missing_ok=True)
+        return met
+
+    monkeypatch.setattr(lhub.folder, "_walked", walked)
+    with pytest.raises(LhubError, match="changed while it was pushed") as told:
+        registry.push(folder, "X")
+    assert "passing" in str(told.value)
+    assert registry.list() == []
 
 
 def test_empty_folders_are_dropped(folder: Path) -> None:

@@ -88,6 +88,23 @@ def in_a_child(deed: Callable[[], object]) -> int:
     return os.waitpid(child, 0)[1]
 
 
+NOBODY = 65_534
+
+
+def as_nobody(deed: Callable[[], object]) -> int:
+    """The same, once the fork has become another user of the machine."""
+    if os.geteuid():
+        pytest.skip("needs root, who can become somebody else")
+
+    def become() -> None:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        deed()
+
+    return in_a_child(become)
+
+
 # the verbs
 
 

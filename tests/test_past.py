@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -21,11 +21,10 @@ from lhub.errors import Conflict, Corrupt, Denied, LhubError, NotFound, UsageErr
 from lhub.past import Then
 from lhub.registry import Registry
 from tests.conftest import Shell, as_caller, by_hand, read_tree, snapshot, write_tree
-from tests.test_order import in_a_child
+from tests.test_order import NOBODY, as_nobody
 
 MARCH = datetime(2026, 3, 1, 12, tzinfo=timezone.utc).timestamp()
 DAY = 86_400.0
-NOBODY = 65_534
 
 
 @dataclass
@@ -418,16 +417,6 @@ def test_the_past_of_another_s_resource_is_read_without_git_and_changes_nothing(
     assert (trap.exists(), snapshot(registry.root)) == (False, before)
 
 
-@pytest.fixture
-def square() -> Iterator[Path]:
-    """A folder that every user may enter."""
-    place = Path(tempfile.mkdtemp(prefix="lhub-past-"))
-    place.chmod(0o755)
-    yield place
-    subprocess.run(["chmod", "-R", "u+w", place], check=True)
-    shutil.rmtree(place)
-
-
 def test_another_user_of_the_machine_reads_the_past_without_git_ever_run(
     square: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,15 +435,12 @@ def test_another_user_of_the_machine_reads_the_past_without_git_ever_run(
         return [who.log("alice/X")[0].message, who.log_at("alice/X", at).tags, who.path(f"alice/X:v1@{{{at}}}")]
 
     def read() -> None:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
         told = past(Registry(registry.root, namespace="bob"))
         (square / "home/told").write_text(repr(told))
 
     expected, before = past(registry), snapshot(registry.root)
     monkeypatch.setenv("PATH", f"{square}/bin")
-    assert in_a_child(read) == 0
+    assert as_nobody(read) == 0
     assert (square / "home/told").read_text() == repr(expected)
     assert expected[:2] == ["first", {"v1": version}]
     assert (snapshot(registry.root), (square / "home/marker").exists()) == (before, False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +18,9 @@ from lhub.session import Session, first_of
 from lhub.spaces import claim, claim_unnamed, make_root, swept
 from lhub.store import Resource, Vanished
 from tests.conftest import snapshot, write_tree
-from tests.test_order import in_a_child
+from tests.test_order import as_nobody
 
 QUICK: dict[str, str | bytes] = {".gitignore": "# one of its own is quicker to read than the built-in list\n"}
-NOBODY = 65_534
 
 
 @pytest.fixture
@@ -246,29 +243,6 @@ def test_the_facts_of_a_hidden_resource_tell_nothing_of_what_it_holds(registry: 
     (registry.root / "alice/X/resource.yaml").write_text("kind: [\n")
     place = replace(registry.session, caller="bob").place("alice", "X")
     assert (place.private, place.own, place.kind) == (True, False, "executor")
-
-
-@pytest.fixture
-def square() -> Iterator[Path]:
-    """A folder that every user may enter."""
-    place = Path(tempfile.mkdtemp(prefix="lhub-session-"))
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
-
-
-def as_nobody(deed: Callable[[], object]) -> int:
-    """Do something in a fork that has become another user of the machine; how that ended."""
-    if os.geteuid():
-        pytest.skip("needs root, who can become somebody else")
-
-    def become() -> None:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        deed()
-
-    return in_a_child(become)
 
 
 def test_a_registry_that_may_not_be_read_is_denied_by_its_name(square: Path) -> None:
