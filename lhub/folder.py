@@ -126,7 +126,7 @@ def scan(folder: str, *, without: frozenset[str] | None = None, given: str | Non
         return _one_file(folder, real, status, given)
     walk = _walked(real, without)
     sources = sorted(walk.sources, key=lambda source: os.fsencode(source.path))
-    walk.faults += [f"{clean(path, lines=False)} {why}" for path, origin, *_ in sources if (why := _shut(origin))]
+    walk.faults += [f"{clean(each.path, lines=False)} {why}" for each in sources if (why := _shut(each.origin))]
     walk.faults += _twins([source.path for source in sources])
     if any(source.path == "-" for source in sources):
         walk.faults.append("- is what sha256sum takes for its own input")

@@ -69,7 +69,6 @@ So a push mends what flipped in an Executor, and pushing a gigabyte again costs 
 _LOOK = 4096
 """Bytes at the beginning of a file that are looked at for a NUL, which no text has."""
 
-
 Opener = Callable[[], AbstractContextManager[int]]
 """Opens a file anew, at its first byte."""
 

@@ -394,15 +394,13 @@ def files(place: Place) -> Row:
             "shutil.copytree": one(PYTHON, "-c", COPYTREE, many, copies / "c"),
             "lhub pull": one(*LHUB, "pull", "alice/pulled", copies / "d"),
         },
-        promises=(
-            Promise(own="lhub push", said="cp -r, not synced", of=wall("lhub push", "cp -r"), most=2.5),
-            Promise(own="lhub push", said="cp -r + sync", of=wall("lhub push", "cp -r + sync"), most=2.5),
-            Promise(
-                own="lhub push",
-                said="a plain copy in Python (shutil.copytree), not synced",
-                of=wall("lhub push", "shutil.copytree"),
-                most=2.5,
-            ),
+        promises=tuple(
+            Promise(own="lhub push", said=said, of=wall("lhub push", copy), most=2.5)
+            for copy, said in (
+                ("cp -r", "cp -r, not synced"),
+                ("cp -r + sync", "cp -r + sync"),
+                ("shutil.copytree", "a plain copy in Python (shutil.copytree), not synced"),
+            )
         ),
     )
 
