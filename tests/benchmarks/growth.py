@@ -3,7 +3,7 @@
     python tests/benchmarks/growth.py [--json FILE] [--at FOLDER] [--most SHARE]
     $(sh tests/environment.sh bench .venv-bench) tests/benchmarks/growth.py --draw FILE
 
-The first measures (half an hour) and prints tables; the second draws what was kept in FILE, a small PNG a table, beside
+The first measures (ten minutes) and prints tables; the second draws what was kept in FILE, a small PNG a table, beside
 this program. Nothing should grow faster than what it counts, and what concerns one resource not at all with others.
 """
 
